@@ -1,0 +1,74 @@
+# make demo, make test: from nothing but Python 3.9 or later, make and a package index.
+# Another Python: make PYTHON=python3.11 test.  More for pytest: make test PYTEST_ARGS="-x -k flow".
+
+PYTHON ?= python3
+CHIMERAX ?= $(shell command -v chimerax || command -v ChimeraX)
+PYTEST_ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/ready
+
+unexport PYTHONPATH
+unexport PYTHONHOME
+
+.PHONY: help demo test lint wheel install clean
+
+help:
+	@echo "make demo      a small example, from two maps to a pseudo-trajectory"
+	@echo "make test      all the tests that can run here"
+	@echo "make lint      ruff and mypy"
+	@echo "make wheel     the bundle's wheel, in dist/ (needs Python 3.11 on Linux x86_64)"
+	@echo "make install   the bundle, into the ChimeraX on PATH or in CHIMERAX="
+	@echo "make clean     remove what these have made"
+
+demo: $(READY)
+	$(PY) benchmarks/demo.py
+
+# Two processes: a ChimeraX session changes the process that it is in.
+test: $(READY)
+	$(PY) -m pytest --ignore tests/app $(PYTEST_ARGS) tests
+	$(PY) -m pytest $(PYTEST_ARGS) tests/app
+
+lint: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy src
+
+wheel: $(READY)
+	$(PY) tests/app/headless.py wheel dist
+
+# build/ would bring files back that src/ no longer has.
+install:
+	@test -n "$(CHIMERAX)" || { echo "No ChimeraX on PATH. Say where it is: make install CHIMERAX=/path/to/ChimeraX"; exit 1; }
+	rm -rf build
+	"$(CHIMERAX)" --nogui --exit --cmd 'devel install "$(CURDIR)"'
+
+clean:
+	rm -rf $(VENV) build dist demo_output *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Can the ChimeraX libraries of requirements-chimerax.txt be installed?
+CAN_CHIMERAX := import platform, sys; \
+	sys.exit((sys.version_info[:2], sys.platform, platform.machine()) != ((3, 11), "linux", "x86_64"))
+SITE_PACKAGES := import sysconfig; print(sysconfig.get_path("purelib"))
+
+# Two things make `chimerax` the namespace that it is in ChimeraX:  the wheel's __init__.py, which ChimeraX does not
+# have and which fails, is removed; and .venv/dev/chimerax/cryotrans, on the path, is a link to src/.
+$(READY): requirements-dev.txt requirements-chimerax.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || \
+		{ echo "Python 3.9 or later is needed: make PYTHON=/path/to/python"; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@if $(PY) -c '$(CAN_CHIMERAX)'; then \
+		$(PY) -m pip install --disable-pip-version-check --no-deps -r requirements-chimerax.txt \
+		|| echo "*** The ChimeraX libraries could not be installed (see above): going on without tests/app."; \
+	else \
+		echo "*** There are ChimeraX libraries for Python 3.11 on Linux x86_64 only: going on without tests/app."; \
+	fi
+	rm -f "$$($(PY) -c '$(SITE_PACKAGES)')/chimerax/__init__.py"
+	mkdir -p $(VENV)/dev/chimerax
+	ln -s ../../../src $(VENV)/dev/chimerax/cryotrans
+	echo ../../../dev > "$$($(PY) -c '$(SITE_PACKAGES)')/cryotrans_dev.pth"
+	touch $@

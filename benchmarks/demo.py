@@ -1,0 +1,95 @@
+"""The demo: from two maps to a trajectory, with a picture that shows whether it worked.
+
+    python benchmarks/demo.py [FOLDER]
+
+Makes a molecule whose hinge motion is known (see engine/demo_pair.py), trains on its two maps, predicts the frames, and
+compares with the truth, which training does not see.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from measures import agreement, machine_text, rmsd, run_program
+
+from chimerax.cryotrans.engine.checkpoint import load_weights
+from chimerax.cryotrans.engine.demo_pair import LEVEL, TARGET_RESOLUTION, DemoPair, make_demo_pair
+from chimerax.cryotrans.engine.density_map import DensityMap, read_map, write_map
+from chimerax.cryotrans.engine.prediction import carry
+
+_N_STEPS = 800
+_SHOWN = (0, 2, 5, 8, 10)  # frames in the picture
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the demo pair, train on it, predict, and draw the result.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("demo_output"))
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    pair = make_demo_pair()
+    initial_path, target_path = folder / pair.initial.name, folder / pair.target.name
+    write_map(initial_path, pair.initial)
+    write_map(target_path, pair.target)
+    level = str(LEVEL)
+    seconds = run_program(
+        *("train", "-i0", str(initial_path), "-t0", level, "-i1", str(target_path), "-t1", level),
+        *("-d", str(folder / "run"), "-n", str(_N_STEPS), "-p", "200", "--seed", "0", "--overwrite"),
+    )
+    weights = folder / "run" / "net.pt"
+    run_program("predict", "-i", str(initial_path), "-w", str(weights), "-d", str(folder / "frames"), "--overwrite")
+    frames = [read_map(path) for path in sorted((folder / "frames").glob("frame_*.mrc"))]
+    velocity = load_weights(weights)
+    times = np.linspace(0, 1, len(frames))
+    carried = carry(pair.initial_atoms, pair.initial, velocity, list(times))
+    _draw(pair, frames, folder / "demo.png")
+    before, after = agreement(pair.initial, pair.target), agreement(frames[-1], pair.target)
+    on_the_way = max(rmsd(atoms, pair.atoms_at(time)) for atoms, time in zip(carried, times))
+    print(machine_text())
+    print(
+        f"rmsd to the true motion {rmsd(pair.initial_atoms, pair.target_atoms):.2f} Å before, "
+        f"{rmsd(carried[-1], pair.target_atoms):.2f} Å after (at most {on_the_way:.2f} Å on the way); "
+        f"correlation with the target {before.correlation:.3f} before, {after.correlation:.3f} after; "
+        f"{_N_STEPS} steps in {seconds:.0f} s"
+    )
+    print(f"Look at {folder / 'demo.png'}; the frames are in {folder / 'frames'}.")
+
+
+def _draw(pair: DemoPair, frames: list[DensityMap], path: Path) -> None:
+    """Frames and target from the side; below, both ends over the target: red what is missing, blue too much."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    target = _seen(pair.target)
+    figure, rows = plt.subplots(2, len(_SHOWN) + 1, figsize=(13.2, 5.4), layout="constrained")
+    for axes in rows.flat:
+        axes.set_axis_off()
+    for axes, number in zip(rows[0], _SHOWN):
+        axes.imshow(_seen(frames[number]), cmap="gray_r", origin="lower")
+        word = {0: "initial, ", 10: "generated, "}.get(number, "")
+        axes.set_title(f"{word}t = {number / 10:g}", fontsize=11)
+    rows[0][-1].imshow(target, cmap="gray_r", origin="lower")
+    rows[0][-1].set_title(f"target ({TARGET_RESOLUTION:g} Å)", fontsize=11)
+    limit = 0.7 * target.max()
+    for axes, number, name in ((rows[1][0], 0, "initial"), (rows[1][len(_SHOWN) - 1], 10, "generated")):
+        axes.imshow(_seen(frames[number]) - target, cmap="RdBu", origin="lower", vmin=-limit, vmax=limit)
+        axes.set_title(f"{name} minus target", fontsize=11)
+    middle = rows[1][1].get_gridspec()[1, 1:-2]
+    axes = figure.add_subplot(middle)
+    axes.set_axis_off()
+    text = "Red: only the target has density here.  Blue: only the moved map.\nPale at t = 1: the motion was found."
+    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=11)
+    figure.savefig(path, dpi=110)
+
+
+def _seen(density_map: DensityMap) -> np.ndarray:
+    """Along z, scaled to one sum, so that maps of two resolutions can be compared; (ny, nx)."""
+    projection = density_map.density.sum(axis=0, dtype=np.float64)
+    return projection / projection.sum()
+
+
+if __name__ == "__main__":
+    main()

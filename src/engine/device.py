@@ -1,0 +1,59 @@
+"""Which device computes: NVIDIA GPU, Apple GPU or CPU."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from .errors import InputError
+
+_WORDS = "auto, cpu, cuda, cuda:N or mps"
+
+
+def choose_device(name: str = "auto", gpu: int | None = None) -> tuple[torch.device, str]:
+    """Find the device that was asked for.
+
+    Args:
+        name: auto, cpu, cuda, cuda:N or mps.
+        gpu: number of the NVIDIA GPU to take where `auto` finds any; by default the first.
+    Returns:
+        The device, and a sentence that names it and says why it was chosen.
+    Raises:
+        InputError: an unknown name, or a device that is not there.
+    """
+    match = re.fullmatch(r"auto|cpu|mps|cuda(?::(\d+))?", name)
+    if not match:
+        raise InputError(f"Unknown device {name!r}: wanted is {_WORDS}.")
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        if n_gpus or gpu:
+            return _nvidia(gpu or 0, n_gpus, "the first choice" if not gpu else "as asked for with -g")
+        if torch.backends.mps.is_available():
+            return torch.device("mps"), "Computing on the Apple GPU (no NVIDIA GPU was found)."
+        return _cpu("no NVIDIA or Apple GPU that PyTorch can use was found")
+    if name == "cpu":
+        return _cpu("as asked for")
+    if name == "mps":
+        if not torch.backends.mps.is_available():
+            raise InputError(
+                "There is no Apple GPU here that PyTorch can use. Leave --device out, or use --device cpu."
+            )
+        return torch.device("mps"), "Computing on the Apple GPU (as asked for)."
+    number = int(match.group(1)) if match.group(1) is not None else (gpu or 0)
+    return _nvidia(number, n_gpus, "as asked for")
+
+
+def _nvidia(number: int, n_gpus: int, why: str) -> tuple[torch.device, str]:
+    if number >= n_gpus:
+        there = f"{n_gpus} NVIDIA GPU{'s' if n_gpus != 1 else ''}, numbered from 0" if n_gpus else "no NVIDIA GPU"
+        raise InputError(
+            f"GPU {number} is not there: PyTorch {torch.__version__} finds {there}. "
+            f"Leave --device and -g out, or use --device cpu."
+        )
+    return torch.device("cuda", number), f"Computing on GPU {number}, {torch.cuda.get_device_name(number)} ({why})."
+
+
+def _cpu(why: str) -> tuple[torch.device, str]:
+    n = torch.get_num_threads()
+    return torch.device("cpu"), f"Computing on the CPU with {n} thread{'s' if n != 1 else ''} ({why})."

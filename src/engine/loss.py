@@ -1,0 +1,147 @@
+"""What training makes small: the distance of the deposited density from the target, and how far the flow is from rigid.
+
+Densities are (nz, ny, nx); points are (n, 3), ordered (z, y, x), in voxels with centres at whole numbers.  Each loss
+works on the part of the box that can matter to it: the voxels which points or target reach, and for the transport also
+those that its kernel reaches from there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .deposit import deposit
+from .sinkhorn import sinkhorn
+
+# How far empty voxels act on the potentials of occupied ones, in √epsilon; what is left out changes them by less than
+# 1e-6.  Each round carries it further, until the kernel joins one part of the molecule to the next.
+_REACH = 14.0
+_REACH_OF_A_ROUND = 4.7
+
+_CORNERS = list(itertools.product((0, 1), repeat=3))  # of a cell, in the order of `cells`
+# A path from corner 000 to 111 along the axes in each order: the six tetrahedra of a cell share that diagonal.
+_PATHS = [[sum(4 >> axis for axis in order[:k]) for k in range(4)] for order in itertools.permutations(range(3))]
+
+
+class Target(NamedTuple):
+    """The density to be matched, (nz, ny, nx), and the first and last voxel that it occupies in each axis, (3,)."""
+
+    density: Tensor
+    first: Tensor
+    last: Tensor
+
+    @classmethod
+    def of(cls, density: Tensor) -> Target:
+        """Find out where the density, which must not be empty, is above zero."""
+        ends = []
+        for axis in range(3):
+            occupied = torch.nonzero(density.amax(dim=[k for k in range(3) if k != axis]) > 0)
+            ends.append(torch.stack((occupied[0, 0], occupied[-1, 0])))
+        first, last = torch.stack(ends).unbind(1)
+        return cls(density, first, last)
+
+
+class DataLoss(NamedTuple):
+    """The loss and the mass that it has seen, both scalars; the rest of the points' mass lies outside the box."""
+
+    value: Tensor
+    mass: Tensor
+
+
+def transport_loss(points: Tensor, weights: Tensor, target: Target, epsilon: float, n_iterations: int) -> DataLoss:
+    """Entropic transport between the deposited points and the target, see `sinkhorn`; differentiable in the points.
+
+    Args:
+        points: (n, 3), voxels.
+        weights: (n,).
+        target: of about the same sum.
+        epsilon: voxels².
+        n_iterations: Sinkhorn rounds.
+    Returns:
+        DataLoss, in mass · voxels².
+    """
+    reach = math.ceil(math.sqrt(epsilon) * min(_REACH, _REACH_OF_A_ROUND * n_iterations)) + 1
+    density, wanted = _deposit_in_crop(points, weights, target, reach)
+    return DataLoss(_TransportLoss.apply(density, wanted, epsilon, n_iterations), density.detach().sum())
+
+
+def squared_difference(points: Tensor, weights: Tensor, target: Target) -> DataLoss:
+    """Σ (deposited - target)² over the grid; differentiable in the points.  Arguments as in `transport_loss`."""
+    density, wanted = _deposit_in_crop(points, weights, target, 0)
+    return DataLoss(((density - wanted) ** 2).sum(), density.detach().sum())
+
+
+def cell_lattice(support: Tensor, grid_shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """The lattice nodes at the corners of the points' cells, each node once.
+
+    The cell of a point is the cube from it to the next voxel in each axis, so its first corner is the point itself.
+
+    Args:
+        support: (n, 3), voxel (z, y, x) of each point.
+        grid_shape: (nz, ny, nx).
+    Returns:
+        nodes (m, 3), voxels; cells (n, 8), the row of each corner in nodes, corners in the order 000, 001, … 111.
+    """
+    corners = support[:, None, :] + torch.tensor(_CORNERS, device=support.device)
+    ny, nx = grid_shape[1] + 1, grid_shape[2] + 1
+    number = (corners[..., 0] * ny + corners[..., 1]) * nx + corners[..., 2]
+    numbers, cells = torch.unique(number, return_inverse=True)
+    nodes = torch.stack((numbers // (ny * nx), numbers // nx % ny, numbers % nx), dim=1)
+    return nodes, cells
+
+
+def rigidity(nodes: Tensor, cells: Tensor) -> Tensor:
+    """Mean over the cells' tetrahedra of |FᵀF - I|², F the affine map of a tetrahedron: 0 where the flow is rigid.
+
+    Equals Σᵢ (σᵢ² - 1)² over the singular values σᵢ of F, the mesh loss of CryoTRANS.  The edges of a tetrahedron
+    from 000 to 111 run along one axis each, so F's columns are the carried edges, in some order, which
+    the norm does not see.
+
+    Args:
+        nodes: (m, 3), carried positions of the lattice nodes, voxels.
+        cells: (n, 8), see `cell_lattice`.
+    Returns:
+        Scalar.
+    """
+    corners = nodes.index_select(0, cells.reshape(-1)).reshape(-1, 8, 3)
+    total = corners.new_zeros(())
+    for path in _PATHS:
+        a, b, c = (corners[:, path[k + 1]] - corners[:, path[k]] for k in range(3))
+        for e in (a, b, c):
+            total = total + (((e * e).sum(1) - 1) ** 2).sum()
+        for e, f in ((a, b), (a, c), (b, c)):
+            total = total + 2 * ((e * f).sum(1) ** 2).sum()
+    return total / (len(_PATHS) * max(1, len(cells)))
+
+
+class _TransportLoss(torch.autograd.Function):
+    """The dual value, whose derivative with respect to the density is the potential: no way back through the rounds."""
+
+    @staticmethod
+    def forward(ctx: Any, density: Tensor, target: Tensor, epsilon: float, n_iterations: int) -> Tensor:
+        # Apple's GPUs have no float64; there the rounds are done on the CPU, which shares their memory.
+        home = torch.device("cpu") if density.device.type == "mps" else density.device
+        result = sinkhorn(density.to(home), target.to(home), epsilon, n_iterations)
+        ctx.save_for_backward(result.potential_initial.to(density.dtype).to(density.device))
+        return result.loss.to(density.dtype).to(density.device)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (potential,) = ctx.saved_tensors
+        return gradients[0] * potential, None, None, None
+
+
+def _deposit_in_crop(points: Tensor, weights: Tensor, target: Target, margin: int) -> tuple[Tensor, Tensor]:
+    """Deposit the points, and cut the target, in the part of the box that either occupies, with a margin round it."""
+    with torch.no_grad():
+        lowest = torch.minimum(target.first, points.amin(0).floor().long()) - margin
+        highest = torch.maximum(target.last, points.amax(0).floor().long() + 1) + margin
+        box = torch.tensor(target.density.shape, device=points.device)
+        lowest, highest = lowest.clamp(min=0), highest.minimum(box - 1)
+        (z0, y0, x0), (z1, y1, x1) = torch.stack((lowest, highest + 1)).tolist()
+    density = deposit(points - lowest.to(points.dtype), weights, (z1 - z0, y1 - y0, x1 - x0))
+    return density, target.density[z0:z1, y0:y1, x0:x1]

@@ -1,0 +1,67 @@
+"""The choices of a training run and of a prediction, checked where they enter."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .errors import InputError
+
+N_EULER_STEPS = 10  # of the flow, from t = 0 to 1
+LOSSES = ("w2", "l2")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train; the defaults are those of CryoTRANS 1.0.0.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    initial_level: float  # map units; what is below is set to zero
+    target_level: float
+    n_steps: int  # optimiser steps; the loss is taken n_steps + 1 times
+    period: int  # steps between checkpoints
+    bin_size: int = 1
+    depth: int = 3  # linear layers
+    width: int = 100  # hidden units of a layer
+    loss: str = "w2"
+    epsilon: float = 1e-4  # of the transport, in units of the longest box side squared
+    n_iterations: int = 5  # Sinkhorn rounds
+    learning_rate: float = 1e-3
+    mu_mesh: float | None = None  # weight of the rigidity, as in CryoTRANS 1.0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole = {"n_steps": 0, "period": 1, "bin_size": 1, "depth": 1, "width": 1, "n_iterations": 1}
+        for name, least in whole.items():
+            if getattr(self, name) < least:
+                raise InputError(f"{_SPOKEN[name]} must be {least} or more, not {getattr(self, name)}.")
+        for name in ("epsilon", "learning_rate"):
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise InputError(f"{_SPOKEN[name]} must be a number above 0, not {value:g}.")
+        if self.mu_mesh is not None and not (self.mu_mesh >= 0 and math.isfinite(self.mu_mesh)):
+            raise InputError(f"{_SPOKEN['mu_mesh']} must be 0 or more, not {self.mu_mesh:g}.")
+        if self.loss not in LOSSES:
+            raise InputError(f"The loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"The seed must be a whole number from 0 to 2^63 - 1, not {self.seed}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_SPOKEN = {
+    "n_steps": "The number of steps (-n)",
+    "period": "The period (-p)",
+    "bin_size": "The binning (-b)",
+    "depth": "The depth (--depth)",
+    "width": "The width (--width)",
+    "n_iterations": "The number of transport rounds (--w2_iter)",
+    "epsilon": "The transport's epsilon (--w2_eps)",
+    "learning_rate": "The learning rate (--lr)",
+    "mu_mesh": "The mesh weight (--mu_mesh)",
+}

@@ -1,0 +1,140 @@
+"""Training of a velocity field, step by step.
+
+The caller decides how often to look, to save and when to end; nothing here waits for the device between two steps.
+
+CryoTRANS 1.0.0 leaves the factor 1/h out of the derivative of its deposit, h being the voxel's side in units of the
+box.  Adam does not see the scale of a gradient, except beside its own 1e-8 and beside a second term.  The same steps
+follow from the true derivative with both scaled by 1/h: hence the two factors in `Training`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .flow import displacement
+from .loss import DataLoss, Target, cell_lattice, rigidity, squared_difference, transport_loss
+from .options import TrainingOptions
+from .preparation import PreparedPair
+from .velocity import VelocityField
+
+_ADAM_EPSILON = 1e-8
+
+
+class Training:
+    """One run: `evaluate` takes the loss and its derivative at the present weights, `update` makes the step.
+
+    Args:
+        pair: what `prepare` made of the maps.
+        options: loss, learning rate and the rest.
+        velocity: the field to be trained; it is changed in place and moved to the device.
+        device: where to compute.
+    """
+
+    def __init__(
+        self, pair: PreparedPair, options: TrainingOptions, velocity: VelocityField, device: torch.device
+    ) -> None:
+        self.options = options
+        self.velocity = velocity.to(device)
+        self.step = 0  # the step that the next `evaluate` belongs to
+        self._voxel = pair.voxel
+        self._weights = torch.from_numpy(pair.weights).to(device)
+        self._target = Target.of(torch.from_numpy(np.ascontiguousarray(pair.target)).to(device))
+        nodes = torch.from_numpy(pair.support)
+        self._cells: Tensor | None = None
+        if options.mu_mesh:
+            nodes, cells = cell_lattice(nodes, pair.grid_shape)
+            self._cells = cells.to(device)
+        self._start = ((nodes + 0.5) * pair.voxel).float().to(device)
+        # Apple's GPUs have no float64; elsewhere it keeps the deposit's shares as exact as the displacements are.
+        self._nodes = nodes.to(device, torch.float32 if device.type == "mps" else torch.float64)
+        self._optimiser = torch.optim.Adam(
+            self.velocity.parameters(), lr=options.learning_rate, eps=_ADAM_EPSILON / pair.voxel
+        )
+        self._total_mass = float(pair.weights.sum(dtype=np.float64))
+        self._losses: list[float] = []
+        self._waiting: list[Tensor] = []  # losses that are still on the device
+        self._mass: Tensor | None = None
+
+    def evaluate(self) -> None:
+        """Take the loss at the present weights, and its derivative."""
+        carried = self._nodes + displacement(self.velocity, self._start) / self._voxel  # voxels
+        data = self._data_loss(carried if self._cells is None else carried.index_select(0, self._cells[:, 0]))
+        loss, objective = data.value, data.value
+        if self._cells is not None and self.options.mu_mesh:
+            mesh = self.options.mu_mesh * rigidity(carried, self._cells)
+            loss, objective = data.value + mesh, data.value + mesh / self._voxel
+        self._optimiser.zero_grad()
+        objective.backward()
+        self._waiting.append(loss.detach())
+        self._mass = data.mass
+
+    def update(self) -> None:
+        """Make the optimiser's step from the derivative that `evaluate` took."""
+        self._optimiser.step()
+        self.step += 1
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of every step so far (waits for the device).
+
+        Raises:
+            InputError: a loss is not a number: training has diverged.
+        """
+        if self._waiting:
+            values = torch.stack(self._waiting).tolist()
+            self._waiting.clear()
+            self._losses += values
+            bad = next((i for i, loss in enumerate(self._losses) if not np.isfinite(loss)), None)
+            if bad is not None:
+                raise InputError(
+                    f"The loss is not a number any more at step {bad}: training has diverged. "
+                    f"Use a smaller learning rate (--lr) than {self.options.learning_rate:g}."
+                )
+        return self._losses
+
+    def mass_outside(self) -> float:
+        """The share of the points' mass that has left the box, from 0 to 1 (waits for the device)."""
+        if self._mass is None or not self._total_mass:
+            return 0.0
+        share = 1 - float(self._mass) / self._total_mass
+        return share if share > 1e-6 else 0.0  # float32 sums differ by less
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs to go on exactly, for the step that was evaluated last."""
+        return {
+            "step": self.step,
+            "velocity": self.velocity.state_dict(),
+            "optimizer": self._optimiser.state_dict(),
+            "losses": torch.tensor(self.losses[: self.step + 1], dtype=torch.float64),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`; its step is to be evaluated again.
+
+        Raises:
+            InputError: the state belongs to another network.
+        """
+        try:
+            self.velocity.load_state_dict(state["velocity"])
+            self._optimiser.load_state_dict(state["optimizer"])
+            self.step = int(state["step"])
+            self._losses = state["losses"][: self.step].tolist()
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"The saved state does not fit this run ({error}). Start afresh in another directory."
+            ) from error
+        self._waiting.clear()
+
+    def _data_loss(self, points: Tensor) -> DataLoss:
+        if self.options.loss == "l2":
+            return squared_difference(points, self._weights, self._target)
+        area = self._voxel**2  # of a voxel's face in units of the box: the transport below is in voxels
+        transport = transport_loss(
+            points, self._weights, self._target, self.options.epsilon / area, self.options.n_iterations
+        )
+        return DataLoss(transport.value * area, transport.mass)

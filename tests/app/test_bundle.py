@@ -1,0 +1,108 @@
+"""The bundle in ChimeraX: from its source, and as the wheel that ChimeraX's own builder makes."""
+
+from __future__ import annotations
+
+import email
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_session_knows_the_bundle(session, cryotrans_bundle):
+    assert session.toolshed.find_bundle("CryoTRANS", session.logger) is cryotrans_bundle
+    assert cryotrans_bundle.name == "ChimeraX-CryoTRANS"
+    assert cryotrans_bundle.package_name == "chimerax.cryotrans"
+    assert cryotrans_bundle.session_versions == range(1, 2)
+
+
+def test_bundle_has_an_api(cryotrans_bundle):
+    from chimerax.core.toolshed import BundleAPI
+
+    import chimerax.cryotrans
+
+    api = cryotrans_bundle._get_api()
+    assert isinstance(api, BundleAPI) and api.api_version == 1
+    assert cryotrans_bundle.get_module() is chimerax.cryotrans
+    assert cryotrans_bundle.version == chimerax.cryotrans.__version__
+
+
+def test_chimerax_finds_the_help_page(cryotrans_bundle):
+    page = cryotrans_bundle.get_path("docs/user/commands/cryotrans.html")
+    assert page is not None and "Command: cryotrans" in Path(page).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def wheel_metadata(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return email.message_from_bytes(archive.read(name))
+
+
+def test_wheel_is_for_any_python_3(wheel, cryotrans_bundle):
+    assert wheel.name == f"ChimeraX_CryoTRANS-{cryotrans_bundle.version}-py3-none-any.whl"
+
+
+def test_wheel_holds_the_package_and_nothing_else(wheel):
+    source = ROOT / "src"
+    expected = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
+    expected = {Path("chimerax/cryotrans", path) for path in expected if "__pycache__" not in path.parts}
+    with zipfile.ZipFile(wheel) as archive:
+        names = {Path(name) for name in archive.namelist()}
+    assert {name for name in names if not name.parts[0].endswith(".dist-info")} == expected
+
+
+def test_wheel_metadata_can_be_read_by_chimerax_1_7(wheel_metadata):
+    # Of later metadata versions its toolshed sees no classifiers, so no bundle.
+    assert wheel_metadata["Metadata-Version"] in ("2.1", "2.2")
+
+
+def test_wheel_metadata_are_those_of_the_xml(wheel_metadata, cryotrans_bundle):
+    assert wheel_metadata["Name"] == "ChimeraX-CryoTRANS"
+    assert wheel_metadata["Version"] == cryotrans_bundle.version
+    assert wheel_metadata["License"] == "MIT"
+    classifiers = wheel_metadata.get_all("Classifier")
+    assert "Framework :: ChimeraX" in classifiers
+    assert "ChimeraX :: Bundle :: Volume Data :: 1,1 :: chimerax.cryotrans ::  :: " in classifiers
+    required = [r for r in wheel_metadata.get_all("Requires-Dist") if "extra ==" not in r]
+    assert sorted(r.replace(" ", "") for r in required) == ["ChimeraX-Core>=1.7", "mrcfile>=1.5", "numpy"]
+
+
+# In a process of its own: it has another copy of the package, and the toolshed is global.
+INSTALL = """
+import os, sys
+from pathlib import Path
+sys.path[:] = [entry for entry in sys.path if not Path(entry, "chimerax", "cryotrans").is_dir()]
+import headless
+wheel, folder = sys.argv[1:]
+session = headless.start(Path(folder))
+sys.excepthook = sys.__excepthook__  # the session's puts tracebacks in its log
+toolshed = session.toolshed
+assert toolshed.find_bundle("CryoTRANS", session.logger) is None
+os.environ["PIP_TARGET"] = toolshed._site_dir  # ChimeraX says --user, which pip refuses in a virtual environment
+toolshed.install_bundle(wheel, session.logger, per_user=False, no_deps=True, session=session)
+info = toolshed.find_bundle("CryoTRANS", session.logger)
+assert info.installed and ("chimerax", "cryotrans") in info.packages, info.packages
+assert info._get_api().api_version == 1
+assert info.get_module().__file__.startswith(toolshed._site_dir)
+assert Path(info.get_path("docs/user/commands/cryotrans.html")).is_file()
+assert "torch" not in sys.modules
+print(*session.test_log.texts("info", "warning", "error", "bug"), sep="\\n")
+"""
+
+
+def test_toolshed_installs_the_wheel(wheel, cryotrans_bundle, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", INSTALL, str(wheel), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Installed ChimeraX-CryoTRANS ({cryotrans_bundle.version})" in done.stdout

@@ -1,0 +1,42 @@
+"""For all tests: no test may be skipped where it could run.
+
+With CRYOTRANS_NO_SKIPS=1, as in CI, a skip is a failure, unless its reason begins with one of `ALLOWED_REASONS`: what a
+machine may lack and a developer cannot install.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+import pytest
+
+NO_CHIMERAX = "needs the ChimeraX libraries"
+ALLOWED_REASONS = ["needs an NVIDIA GPU", "needs an Apple GPU"]
+if (sys.version_info[:2], sys.platform, platform.machine()) != ((3, 11), "linux", "x86_64"):
+    ALLOWED_REASONS.append(NO_CHIMERAX)  # there are none for this Python or this machine
+
+
+def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not os.environ.get("CRYOTRANS_NO_SKIPS") or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    reason = reason.split("Skipped: ", 1)[-1]
+    if not reason.startswith(tuple(ALLOWED_REASONS)):
+        report.outcome = "failed"
+        report.longrepr = f"Skipped, which CRYOTRANS_NO_SKIPS forbids: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    _fail_if_skipped(report)
+    return report
