@@ -70,7 +70,8 @@ class Training:
             loss, objective = data.value + mesh, data.value + mesh / self._voxel
         self._optimiser.zero_grad()
         objective.backward()
-        self._waiting.append(loss.detach())
+        # A position that is not a number is dropped by the deposit; in the loss it shall be seen.
+        self._waiting.append((loss + 0 * carried.sum()).detach())
         self._mass = data.mass
 
     def update(self) -> None:

@@ -1,0 +1,99 @@
+"""The losses against reference numbers, closed forms, and the whole box."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from chimerax.cryotrans.engine.deposit import deposit
+from chimerax.cryotrans.engine.flow import displacement
+from chimerax.cryotrans.engine.loss import Target, cell_lattice, rigidity, squared_difference, transport_loss
+from chimerax.cryotrans.engine.sinkhorn import sinkhorn
+from chimerax.cryotrans.engine.velocity import VelocityField
+
+
+def _clusters(seed: int, shape=(40, 40, 40)) -> tuple[torch.Tensor, torch.Tensor, Target]:
+    """Points in the middle of a box, and a target of the same mass some voxels away."""
+    random = np.random.default_rng(seed)
+    middle = np.array(shape) / 2
+    points = torch.from_numpy(middle - 3 + random.normal(scale=1.5, size=(60, 3)))
+    weights = torch.from_numpy(random.uniform(0.2, 1, 60))
+    target = deposit(torch.from_numpy(middle + 3 + random.normal(scale=1.5, size=(60, 3))), weights, shape)
+    return points, weights, Target.of(target)
+
+
+@pytest.mark.parametrize("n_iterations", [1, 2, 5, 20])
+@pytest.mark.parametrize("epsilon", [0.1, 0.4, 2.0])  # voxels²
+def test_the_crop_leaves_loss_and_gradient_as_in_the_whole_box(epsilon, n_iterations):
+    points, weights, target = _clusters(seed=0)
+    points.requires_grad_()
+    value, mass = transport_loss(points, weights, target, epsilon, n_iterations)
+    (gradient,) = torch.autograd.grad(value, points)
+
+    density = deposit(points, weights, target.density.shape)
+    whole = sinkhorn(density.detach(), target.density, epsilon, n_iterations)
+    (wanted,) = torch.autograd.grad(density, points, whole.potential_initial)
+    torch.testing.assert_close(value, whole.loss, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-6 * float(wanted.abs().max()))
+    torch.testing.assert_close(mass, weights.sum())
+
+
+def test_the_crop_is_smaller_than_the_box(monkeypatch):
+    from chimerax.cryotrans.engine import loss
+
+    seen = []
+    monkeypatch.setattr(loss, "sinkhorn", lambda a, *rest: seen.append(a.shape) or sinkhorn(a, *rest))
+    points, weights, target = _clusters(seed=0, shape=(60, 60, 60))
+    transport_loss(points, weights, target, 0.1, 5)
+    assert max(seen[0]) < 40
+
+
+def test_squared_difference_is_that_of_the_whole_grid():
+    points, weights, target = _clusters(seed=1, shape=(24, 26, 28))
+    wanted = ((deposit(points, weights, target.density.shape) - target.density) ** 2).sum()
+    torch.testing.assert_close(squared_difference(points, weights, target).value, wanted)
+    points = points.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: squared_difference(p, weights, target).value, points)
+
+
+def test_mass_that_leaves_the_box_is_not_counted():
+    points, weights, target = _clusters(seed=2)
+    points[:10] += 1000
+    for loss in (transport_loss(points, weights, target, 0.4, 5), squared_difference(points, weights, target)):
+        torch.testing.assert_close(loss.mass, weights[10:].sum())
+        assert torch.isfinite(loss.value)
+
+
+def test_the_mesh_term_is_that_of_the_reference(reference):
+    velocity = VelocityField(4, 16).double()
+    with torch.no_grad():
+        for name, parameter in velocity.named_parameters():
+            parameter.copy_(torch.from_numpy(reference[f"flow_{name}"]))
+    side = int(reference["mesh_box"])
+    corner = torch.cartesian_prod(*[torch.arange(2)] * 3)
+    points = torch.from_numpy(reference["mesh_points"])  # anywhere, so that no two cells share a node
+    nodes = (points[:, None] + corner.double() / side).reshape(-1, 3)
+    carried = (nodes + displacement(velocity, nodes)) * side
+    found = rigidity(carried, torch.arange(len(nodes)).reshape(-1, 8))
+    assert float(found) == pytest.approx(float(reference["mesh_loss"]), rel=1e-12)
+
+
+def test_rigidity_of_linear_maps_follows_from_their_singular_values():
+    support = torch.tensor([[2, 3, 4], [2, 3, 5], [7, 1, 0]])
+    nodes, cells = cell_lattice(support, (9, 9, 9))
+    random = np.random.default_rng(0)
+    for linear in (*random.normal(size=(3, 3, 3)), np.diag([1.0, 2.0, 0.5])):
+        singular = np.linalg.svd(linear, compute_uv=False)
+        found = rigidity(nodes.double() @ torch.from_numpy(linear).T + 5, cells)
+        assert float(found) == pytest.approx(float(((singular**2 - 1) ** 2).sum()), rel=1e-9)
+    turn = torch.from_numpy(Rotation.random(random_state=1).as_matrix())
+    assert float(rigidity(nodes.double() @ turn.T, cells)) == pytest.approx(0, abs=1e-20)
+
+
+def test_neighbouring_cells_share_their_nodes():
+    block = torch.cartesian_prod(*[torch.arange(1, 5)] * 3)  # 4³ points
+    nodes, cells = cell_lattice(block, (6, 6, 6))
+    assert len(nodes) == 5**3
+    assert torch.equal(nodes[cells[:, 0]], block)
+    assert torch.equal(nodes[cells[:, 7]], block + 1)
+    assert torch.equal(nodes[cells[:, 1]], block + torch.tensor([0, 0, 1]))
