@@ -57,38 +57,36 @@ def main() -> None:
 
 
 def _draw(pair: DemoPair, frames: list[DensityMap], path: Path) -> None:
-    """Frames and target from the side; below, both ends over the target: red what is missing, blue too much."""
+    """Frames and target from the side; below, the frames minus the target."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     target = _seen(pair.target)
-    figure, rows = plt.subplots(2, len(_SHOWN) + 1, figsize=(13.2, 5.4), layout="constrained")
+    figure, rows = plt.subplots(2, len(_SHOWN) + 1, figsize=(13.2, 4.1), layout="constrained")
     for axes in rows.flat:
         axes.set_axis_off()
-    for axes, number in zip(rows[0], _SHOWN):
-        axes.imshow(_seen(frames[number]), cmap="gray_r", origin="lower")
-        word = {0: "initial, ", 10: "generated, "}.get(number, "")
-        axes.set_title(f"{word}t = {number / 10:g}", fontsize=11)
-    rows[0][-1].imshow(target, cmap="gray_r", origin="lower")
-    rows[0][-1].set_title(f"target ({TARGET_RESOLUTION:g} Å)", fontsize=11)
     limit = 0.7 * target.max()
-    for axes, number, name in ((rows[1][0], 0, "initial"), (rows[1][len(_SHOWN) - 1], 10, "generated")):
-        axes.imshow(_seen(frames[number]) - target, cmap="RdBu", origin="lower", vmin=-limit, vmax=limit)
-        axes.set_title(f"{name} minus target", fontsize=11)
-    middle = rows[1][1].get_gridspec()[1, 1:-2]
-    axes = figure.add_subplot(middle)
-    axes.set_axis_off()
-    text = "Red: only the target has density here.  Blue: only the moved map.\nPale at t = 1: the motion was found."
-    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=11)
+    for above, below, number in zip(*rows, _SHOWN):
+        seen = _seen(frames[number])
+        word = {0: "initial, ", 10: "generated, "}.get(number, "")
+        above.set_title(f"{word}t = {number / 10:g}")
+        above.imshow(seen, cmap="gray_r", origin="lower", interpolation="bilinear", vmax=1.3 * target.max())
+        below.imshow(seen - target, cmap="RdBu", origin="lower", interpolation="bilinear", vmin=-limit, vmax=limit)
+    rows[1][0].set_title("initial minus target")
+    rows[1][len(_SHOWN) - 1].set_title("generated minus target")
+    rows[0][-1].imshow(target, cmap="gray_r", origin="lower", interpolation="bilinear")
+    rows[0][-1].set_title(f"target, {TARGET_RESOLUTION:g} Å")
+    text = "red: only the target\nhas density here\n\nblue: only the frame\n\npale at t = 1:\nthe motion was found"
+    rows[1][-1].text(0.02, 0.5, text, va="center", transform=rows[1][-1].transAxes)
     figure.savefig(path, dpi=110)
 
 
 def _seen(density_map: DensityMap) -> np.ndarray:
-    """Along z, scaled to one sum, so that maps of two resolutions can be compared; (ny, nx)."""
+    """Along z, scaled to one sum, so that maps of two resolutions can be compared."""
     projection = density_map.density.sum(axis=0, dtype=np.float64)
-    return projection / projection.sum()
+    return projection[2:-6] / projection.sum()
 
 
 if __name__ == "__main__":

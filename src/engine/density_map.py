@@ -5,6 +5,9 @@ doubtful the reading follows ChimeraX, so that a map lies at the same place and 
 words win over nstart unless they are zero or absurd, a voxel size that is not positive in each axis means 1 Å, the
 byte order is the one that makes the sides of the box small, and bytes are unsigned where the old MRC format or IMOD
 wrote them.  Format: Cheng et al., MRC2014, J. Struct. Biol. 192 (2015) 146.
+
+mrcfile knows the format: its header and its types are read here, and it writes.  Its readers would trust the sizes that
+a header claims, and the machine stamp.
 """
 
 from __future__ import annotations
@@ -13,47 +16,22 @@ import bz2
 import contextlib
 import dataclasses
 import gzip
+import io
 import math
 import os
 import struct
-import uuid
+import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, Union, cast
+from typing import Any, BinaryIO, Union, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError
+from .run_directory import write_atomically
 
-_WORDS = np.dtype(  # a header, its threes in the order x, y, z or columns, rows, sections
-    [
-        ("sides", "i4", 3),
-        ("mode", "i4"),
-        ("starts", "i4", 3),  # nstart
-        ("intervals", "i4", 3),  # mx, my, mz
-        ("cell", "f4", 3),  # Å
-        ("angles", "f4", 3),  # degrees
-        ("axes", "i4", 3),  # mapc, mapr, maps
-        ("statistics", "f4", 3),  # least, greatest, mean
-        ("space_group", "i4"),
-        ("n_extended", "i4"),  # nsymbt, bytes
-        ("extra_1", "V12"),
-        ("version", "i4"),
-        ("extra_2", "V40"),
-        ("imod_stamp", "i4"),
-        ("imod_flags", "i4"),
-        ("extra_3", "V36"),
-        ("origin", "f4", 3),  # Å
-        ("stamp", "S4"),
-        ("machine", "u1", 4),
-        ("deviation", "f4"),  # rms
-        ("n_labels", "i4"),
-        ("labels", "S80", 10),
-    ]
-)
-_CHUNK_BYTES = 1 << 24  # files are read in such pieces, so that a false size in a header allocates nothing
 _LARGEST_SIDE = 65535  # a side above this one means the other byte order, or no map
 _ANGLE_TOLERANCE = 0.01  # degrees; shears a box of 300 voxels by 0.05 voxel
 _PLACE_TOLERANCE = 0.05  # voxels; two places closer than this are one
@@ -61,8 +39,13 @@ _SMALLEST_VOXEL, _LARGEST_VOXEL = 1e-3, 1e6  # Å; beyond, the header was never 
 _ABSURD_START = 10  # longest sides; nstart beyond was never filled in
 _IMOD_STAMP = 1146047817  # "IMOD" as an integer; bit 0 of the word after it says that bytes have a sign
 
-_MODE_DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+_SIDES = ["nz", "ny", "nx"]  # sections, rows, columns; names of mrcfile, as all words of a header here
+_STARTS = ["nzstart", "nystart", "nxstart"]
+_INTERVALS = ["mz", "my", "mx"]
+_AXES = ["maps", "mapr", "mapc"]
+_MODES = (0, 1, 2, 6, 12)
 _REFUSED_MODES = {3: "complex 16-bit integers", 4: "complex numbers, a Fourier transform", 101: "4-bit integers"}
+_PACKINGS: dict[bytes, tuple[str, Any]] = {b"\x1f\x8b\x08": ("gzip", gzip.open), b"BZh": ("bzip2", bz2.open)}
 _SIGNATURES = {
     b"\x89PNG": "a PNG image",
     b"\x89HDF": "an HDF5 file",
@@ -74,7 +57,6 @@ _SIGNATURES = {
     b"\x93NUM": "a numpy array",
 }
 _COPY_AGAIN = "Copy or download it again."
-_GIVE_A_MAP = "Give a file in MRC or CCP4 format, or open this one in ChimeraX and save it as .mrc."
 
 _Path = Union[str, "os.PathLike[str]"]
 _Triple = tuple[float, float, float]
@@ -116,7 +98,8 @@ class DensityMap:
         """(z, y, x), Å: centre of voxel (0, 0, 0), from the origin words unless they are zero, else from nstart."""
         if any(self.header_origin):
             return self.header_origin
-        return _triple(start * size for start, size in zip(self.nstart, self.voxel_size))
+        z, y, x = (start * size for start, size in zip(self.nstart, self.voxel_size))
+        return z, y, x
 
     def with_density(self, density: npt.ArrayLike) -> DensityMap:
         """Another density, (nz, ny, nx) in map units, on the same grid."""
@@ -141,12 +124,7 @@ def read_map(path: _Path) -> DensityMap:
         header = _read_header(stream, name)
         _check_is_one_volume(header, name)
         stored = _read_values(stream, header, name)  # (sections, rows, columns)
-    n_bad = stored.size - int(np.count_nonzero(np.isfinite(stored)))
-    if n_bad:
-        raise InputError(
-            f"{name} must be finite everywhere: {n_bad:,} of {stored.size:,} voxels are NaN or infinite. "
-            "Set them to zero, or make the map again."
-        )
+    _check_is_finite(stored, name)
     notes: list[str] = []
     axes = _axis_order(header, notes, name)  # where z, y, x are among sections, rows, columns
     density = stored.transpose(axes).astype(np.float32, copy=False)  # (nz, ny, nx)
@@ -156,7 +134,7 @@ def read_map(path: _Path) -> DensityMap:
     taken_size = voxel_size or (1.0, 1.0, 1.0)
     header_origin = _header_origin(header, taken_size, notes, name)
     nstart = _nstart(header, axes, header_origin, notes, name)
-    if any(label.startswith(b"Chimera rotation:") for label in header.labels):
+    if any(label.startswith(b"Chimera rotation:") for label in header.label):
         notes.append(f"{name} holds a rotation that ChimeraX applies; it is left out here, the map lies unrotated.")
     return _with_note_on_suffix(
         DensityMap(density, taken_size, nstart, header_origin, name, voxel_size is not None, tuple(notes))
@@ -176,20 +154,12 @@ def write_map(path: _Path, density_map: DensityMap) -> None:
         OSError: the disk is full, the folder is missing or may not be written to; nothing is left behind.
     """
     path = Path(path)
-    header = _header_bytes(density_map)
-    density = density_map.density.astype("<f4", copy=False)
-    beside = path.with_name(f".cryotrans-{uuid.uuid4().hex}.tmp")
-    try:
-        with beside.open("wb") as plain, _compressed(plain, path.suffix.lower()) as stream:
-            stream.write(header)
-            stream.write(density.data)
-        beside.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        if isinstance(error, OSError) and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the user gave
-        raise
+    content = _mrc_bytes(density_map)
+    if path.suffix.lower() == ".gz":
+        content = gzip.compress(content, mtime=0)
+    elif path.suffix.lower() == ".bz2":
+        content = bz2.compress(content)
+    write_atomically(path, content)
 
 
 def grid_text(density_map: DensityMap) -> str:
@@ -205,11 +175,9 @@ def grid_text(density_map: DensityMap) -> str:
 
 def same_grid(a: DensityMap, b: DensityMap) -> bool:
     """Whether voxels of the same index lie at the same place, up to 0.05 voxel: 1.0600001 Å is as good as 1.06."""
-    return a.grid_shape == b.grid_shape and all(
-        abs(place_a - place_b) <= _PLACE_TOLERANCE * size
-        for corner_a, corner_b in zip(_corners(a), _corners(b))
-        for place_a, place_b, size in zip(corner_a, corner_b, a.voxel_size)
-    )
+    if a.grid_shape != b.grid_shape:
+        return False
+    return bool(np.all(np.abs(_corners(a) - _corners(b)) <= np.multiply(_PLACE_TOLERANCE, a.voxel_size)))
 
 
 def resample(density_map: DensityMap, onto: DensityMap) -> DensityMap:
@@ -263,25 +231,6 @@ def assume_grid_of(density_map: DensityMap, other: DensityMap) -> DensityMap:
     return dataclasses.replace(assumed, nstart=other.nstart, header_origin=other.header_origin)
 
 
-class _Header(NamedTuple):
-    """What of a header is used.  Threes run z, y, x, or sections, rows, columns where they are those of the file."""
-
-    byte_order: Literal["<", ">"]
-    sides: tuple[int, int, int]  # sections, rows, columns
-    mode: int
-    unsigned_bytes: bool
-    starts: tuple[int, int, int]  # sections, rows, columns
-    intervals: tuple[int, int, int]
-    cell: _Triple
-    angles: _Triple
-    axis_words: tuple[int, int, int]  # of sections, rows, columns; 1, 2, 3 are x, y, z
-    space_group: int
-    n_extended: int  # bytes of the extended header
-    stamped: bool  # whether "MAP " is where it should be: else the old format, which has no z origin
-    origin: _Triple
-    labels: tuple[bytes, ...]
-
-
 @contextlib.contextmanager
 def _opened(path: _Path) -> Iterator[BinaryIO]:
     """The bytes of a file, decompressed; failures of the file while it is read become InputErrors."""
@@ -291,16 +240,9 @@ def _opened(path: _Path) -> Iterator[BinaryIO]:
             raise InputError(f"{path} is a folder: name the map file in it.")
         with Path(path).open("rb") as plain:
             start = plain.peek(3)[:3]  # not read and taken back, which a pipe does not allow
-            if start == b"\x1f\x8b\x08":
-                packing = "gzip"
-                with gzip.open(plain) as unpacked:
-                    yield cast(BinaryIO, unpacked)
-            elif start == b"BZh":
-                packing = "bzip2"
-                with bz2.open(plain) as unpacked:
-                    yield cast(BinaryIO, unpacked)
-            else:
-                yield plain
+            packing, unpacked = _PACKINGS.get(start, ("", contextlib.nullcontext))
+            with unpacked(plain) as stream:
+                yield stream
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"There is no file {path}: check its name and folder.") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -310,93 +252,38 @@ def _opened(path: _Path) -> Iterator[BinaryIO]:
         raise InputError(f"{path} cannot be read ({reason}): check its permissions and the disk it is on.") from error
 
 
-def _read(stream: BinaryIO, n_bytes: int) -> bytearray:
-    """So many bytes, or all that are left."""
-    content = bytearray()
-    while len(content) < n_bytes:
-        chunk = stream.read(min(_CHUNK_BYTES, n_bytes - len(content)))
-        if not chunk:
-            break
-        content += chunk
-    return content
+def _read_header(stream: BinaryIO, name: str) -> Any:
+    """The header as mrcfile has it, a record array without axes, in the byte order of the file."""
+    from mrcfile.dtypes import HEADER_DTYPE
 
-
-def _read_header(stream: BinaryIO, name: str) -> _Header:
-    raw = bytes(_read(stream, _WORDS.itemsize))
+    size = HEADER_DTYPE.itemsize
+    raw = stream.read(size)
     if not raw:
         raise InputError(f"{name} is empty (0 bytes). {_COPY_AGAIN}")
     byte_order = _byte_order(raw)
-    if byte_order is not None and len(raw) < _WORDS.itemsize:
-        raise InputError(
-            f"{name} is truncated: {len(raw):,} of the {_WORDS.itemsize:,} bytes of a header. {_COPY_AGAIN}"
-        )
-    words: Any = np.frombuffer(raw, _WORDS.newbyteorder(byte_order))[0] if byte_order is not None else None
-    stamped = raw[208:211] == b"MAP"
-    if byte_order is None or not (stamped or int(words["mode"]) in _MODE_DTYPES):
-        raise InputError(f"{name} is not an MRC or CCP4 map{_kind_text(raw)}. {_GIVE_A_MAP}")
-    has_sign = stamped and (words["imod_stamp"] != _IMOD_STAMP or words["imod_flags"] & 1)
-    return _Header(
-        byte_order=byte_order,
-        sides=_ints_reversed(words["sides"]),
-        mode=int(words["mode"]),
-        unsigned_bytes=not has_sign,
-        starts=_ints_reversed(words["starts"]),
-        intervals=_ints_reversed(words["intervals"]),
-        cell=_triple(words["cell"][::-1]),
-        angles=_triple(words["angles"][::-1]),
-        axis_words=_ints_reversed(words["axes"]),
-        space_group=int(words["space_group"]),
-        n_extended=max(0, int(words["n_extended"])),
-        stamped=stamped,
-        origin=_triple(words["origin"][::-1]),
-        labels=tuple(bytes(label) for label in words["labels"]),
+    if byte_order and len(raw) < size:
+        raise InputError(f"{name} is truncated: {len(raw):,} of the {size:,} bytes of a header. {_COPY_AGAIN}")
+    if byte_order:
+        header: Any = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(byte_order)).reshape(()).view(np.recarray)
+        if _is_stamped(header) or header.mode in _MODES:
+            return header
+    raise InputError(
+        f"{name} is not an MRC or CCP4 map{_kind_text(raw)}. "
+        "Give a file in MRC or CCP4 format, or open this one in ChimeraX and save it as .mrc."
     )
 
 
-def _header_bytes(density_map: DensityMap) -> bytes:
-    """An MRC2014 header for float32 values, little-endian, of which nothing changes from day to day."""
-    density, sides = density_map.density, density_map.grid_shape[::-1]
-    words = np.zeros((), _WORDS.newbyteorder("<"))
-    # As a rule the cell is the box; a part of a large one may start so far away that nstart would be held for absurd.
-    starts = density_map.nstart[::-1]
-    intervals = [max(n, abs(start) // _ABSURD_START + 1) for n, start in zip(sides, starts)]
-    words["sides"], words["starts"], words["intervals"] = sides, starts, intervals
-    if density_map.voxel_size_known:
-        words["cell"] = [n * size for n, size in zip(intervals, density_map.voxel_size[::-1])]
-    words["origin"] = density_map.header_origin[::-1]
-    words["angles"] = 90
-    words["axes"] = 1, 2, 3
-    words["mode"], words["space_group"], words["version"] = 2, 1, 20140
-    words["stamp"], words["machine"] = b"MAP ", (0x44, 0x44, 0, 0)
-    words["n_labels"], words["labels"][0] = 1, b"Written by CryoTRANS"
-    with np.errstate(all="ignore"):
-        mean = density.mean(dtype=np.float64)
-        variance = np.mean([np.mean((section.astype(np.float64) - mean) ** 2) for section in density])
-        words["statistics"], words["deviation"] = (density.min(), density.max(), mean), variance**0.5
-    return words.tobytes()
+def _byte_order(raw: bytes) -> str:
+    """The one byte order, "<" or ">", in which the sides of the box are small; "" where there is none, and no map."""
+    for byte_order in "<>" if len(raw) >= 12 else "":
+        if all(0 < side <= _LARGEST_SIDE for side in struct.unpack(f"{byte_order}3i", raw[:12])):
+            return byte_order
+    return ""
 
 
-@contextlib.contextmanager
-def _compressed(stream: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
-    """What to write to so that `stream` gets it compressed as its suffix says."""
-    if suffix == ".gz":
-        with gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed:
-            yield cast(BinaryIO, packed)
-    elif suffix == ".bz2":
-        with bz2.open(stream, "wb") as packed_bz2:
-            yield cast(BinaryIO, packed_bz2)
-    else:
-        yield stream
-
-
-def _byte_order(raw: bytes) -> Literal["<", ">"] | None:
-    """The one byte order in which the sides of the box are small; None where there is none, and this no map."""
-    if len(raw) >= 12:
-        if all(0 < side <= _LARGEST_SIDE for side in struct.unpack("<3i", raw[:12])):
-            return "<"
-        if all(0 < side <= _LARGEST_SIDE for side in struct.unpack(">3i", raw[:12])):
-            return ">"
-    return None
+def _is_stamped(header: Any) -> bool:
+    """Whether "MAP " is where it should be: else the old format, which has no z origin."""
+    return bool(header.map.item()[:3] == b"MAP")
 
 
 def _kind_text(raw: bytes) -> str:
@@ -405,89 +292,108 @@ def _kind_text(raw: bytes) -> str:
     return " but text" if all(byte >= 32 or byte in b"\t\n\r" for byte in raw) else ""
 
 
-def _check_is_one_volume(header: _Header, name: str) -> None:
+def _check_is_one_volume(header: Any, name: str) -> None:
     """Refuse what is no density of one box with right angles."""
-    n_sections, n_intervals = header.sides[0], header.intervals[0]
-    if header.mode not in _MODE_DTYPES:
-        held = _REFUSED_MODES.get(header.mode, "values of an unknown kind")
+    mode, space_group, n_sections, n_intervals = header[["mode", "ispg", "nz", "mz"]].item()
+    if mode not in _MODES:
+        held = _REFUSED_MODES.get(mode, "values of an unknown kind")
         raise InputError(
-            f"{name} holds {held} (mode {header.mode}); a density of mode 0, 1, 2, 6 or 12 is wanted. "
+            f"{name} holds {held} (mode {mode}); a density of mode 0, 1, 2, 6 or 12 is wanted. "
             "Make the map in real space and save it as 32-bit floats (mode 2)."
         )
     if n_sections == 1:
         raise InputError(f"{name} is a single 2-D image; a volume is wanted. Give a 3-D map.")
-    if header.space_group == 0 and n_intervals == 1:
+    if space_group == 0 and n_intervals == 1:
         raise InputError(
             f"{name} is a stack of {n_sections} 2-D images (space group 0, mz 1); a volume is wanted. "
             "Give a 3-D map, or set space group 1 in its header if it is one."
         )
-    if 401 <= header.space_group <= 630 and 0 < n_intervals <= n_sections // 2:
+    if 401 <= space_group <= 630 and 0 < n_intervals <= n_sections // 2:
         raise InputError(
             f"{name} is a stack of {n_sections // n_intervals} volumes; one is wanted. Save one of them by itself."
         )
-    if min(header.sides) == 1:
+    if min(header[_SIDES].item()) == 1:
         raise InputError(f"{name} is one voxel thin, {_sides_text(header)} voxels; a volume is wanted. Give a 3-D map.")
-    if any(angle != 0 and not abs(angle - 90) <= _ANGLE_TOLERANCE for angle in header.angles):
-        alpha, beta, gamma = header.angles[::-1]
+    angles = header.cellb.item()
+    if any(angle != 0 and not abs(angle - 90) <= _ANGLE_TOLERANCE for angle in angles):
         raise InputError(
-            f"{name} has cell angles of {alpha:.5g}, {beta:.5g}, {gamma:.5g} degrees; all must be 90. "
+            f"{name} has cell angles of {', '.join(f'{angle:.5g}' for angle in angles)} degrees; all must be 90. "
             "Resample it on a grid with right angles first (in ChimeraX: volume resample)."
         )
 
 
-def _read_values(stream: BinaryIO, header: _Header, name: str) -> np.ndarray:
+def _read_values(stream: BinaryIO, header: Any, name: str) -> np.ndarray:
     """The values as they are stored: (sections, rows, columns)."""
-    unsigned_bytes = header.mode == 0 and header.unsigned_bytes
-    dtype = np.dtype("u1" if unsigned_bytes else header.byte_order + _MODE_DTYPES[header.mode])
-    n_bytes = math.prod(header.sides) * dtype.itemsize
-    content = _read(stream, header.n_extended + n_bytes)
-    stream.read(1)  # at the end of a compressed file its check sum is looked at
+    sides, dtype = header[_SIDES].item(), _value_dtype(header)
+    n_bytes = math.prod(sides) * dtype.itemsize
+    content = stream.read()  # all there is: so many bytes as the header claims may not exist, nor fit into memory
     # Headers of some old EMDB entries promise symmetry operators that are not there: then the values are all there is.
-    n_skipped = 0 if len(content) == n_bytes else header.n_extended
+    n_skipped = 0 if len(content) == n_bytes else max(0, int(header.nsymbt))
     if len(content) < n_skipped + n_bytes:
         n_there = max(0, len(content) - n_skipped)
         raise InputError(
             f"{name} is truncated: {_sides_text(header)} voxels need {n_bytes:,} bytes, {n_there:,} are there. "
             f"{_COPY_AGAIN}"
         )
-    return np.frombuffer(content, dtype, count=math.prod(header.sides), offset=n_skipped).reshape(header.sides)
+    return np.frombuffer(content, dtype, count=math.prod(sides), offset=n_skipped).reshape(sides)
 
 
-def _axis_order(header: _Header, notes: list[str], name: str) -> tuple[int, int, int]:
+def _value_dtype(header: Any) -> np.dtype:
+    """The type of the values; bytes have no sign in the old format and where IMOD says so."""
+    from mrcfile.utils import data_dtype_from_header
+
+    imod_stamp, imod_flags = np.frombuffer(header.extra2.tobytes(), header.mode.dtype)[10:12]
+    has_sign = _is_stamped(header) and (imod_stamp != _IMOD_STAMP or imod_flags & 1)
+    return np.dtype("u1") if header.mode == 0 and not has_sign else data_dtype_from_header(header)
+
+
+def _check_is_finite(stored: np.ndarray, name: str) -> None:
+    n_bad = stored.size - int(np.count_nonzero(np.isfinite(stored)))
+    if n_bad:
+        raise InputError(
+            f"{name} must be finite everywhere: {n_bad:,} of {stored.size:,} voxels are NaN or infinite. "
+            "Set them to zero, or make the map again."
+        )
+
+
+def _axis_order(header: Any, notes: list[str], name: str) -> tuple[int, int, int]:
     """Which of sections, rows, columns (0, 1, 2) run along z, y, x."""
-    if sorted(header.axis_words) == [1, 2, 3]:
-        z, y, x = (header.axis_words.index(word) for word in (3, 2, 1))
-        return z, y, x
-    if any(header.axis_words):
-        words = ", ".join(str(word) for word in header.axis_words[::-1])
-        notes.append(f"{name} says that its axes are {words}, which is no order of 1, 2, 3; columns are taken as x.")
+    words = header[_AXES].item()  # 1, 2, 3 are x, y, z
+    if sorted(words) == [1, 2, 3]:
+        return words.index(3), words.index(2), words.index(1)
+    if any(words):
+        said = ", ".join(str(word) for word in words[::-1])
+        notes.append(f"{name} says that its axes are {said}, which is no order of 1, 2, 3; columns are taken as x.")
     return 0, 1, 2
 
 
-def _voxel_size(header: _Header) -> _Triple | None:
+def _voxel_size(header: Any) -> _Triple | None:
     """(z, y, x), Å; None unless it is positive and not absurd in each axis."""
-    if min(header.intervals) <= 0:
+    intervals = header[_INTERVALS].item()
+    if min(intervals) <= 0:
         return None
-    sizes = _triple(length / n for length, n in zip(header.cell, header.intervals))
-    return sizes if all(_SMALLEST_VOXEL < size < _LARGEST_VOXEL for size in sizes) else None
+    z, y, x = (length / n for length, n in zip(header.cella.item()[::-1], intervals))
+    return (z, y, x) if all(_SMALLEST_VOXEL < size < _LARGEST_VOXEL for size in (z, y, x)) else None
 
 
-def _header_origin(header: _Header, voxel_size: _Triple, notes: list[str], name: str) -> _Triple:
+def _header_origin(header: Any, voxel_size: _Triple, notes: list[str], name: str) -> _Triple:
     """(z, y, x), Å; zeros where the header has no such words, or what stands there cannot place voxels."""
-    if not header.stamped:
+    if not _is_stamped(header):
         return 0.0, 0.0, 0.0
-    if not all(math.isfinite(place) and place + size != place for place, size in zip(header.origin, voxel_size)):
-        notes.append(f"{name} has an absurd origin, {_place_text(header.origin)}, which is left out.")
+    origin: _Triple = header.origin.item()[::-1]
+    if not all(math.isfinite(place) and place + size != place for place, size in zip(origin, voxel_size)):
+        notes.append(f"{name} has an absurd origin, {_place_text(origin)}, which is left out.")
         return 0.0, 0.0, 0.0
-    return header.origin
+    return origin
 
 
 def _nstart(
-    header: _Header, axes: tuple[int, int, int], header_origin: _Triple, notes: list[str], name: str
+    header: Any, axes: tuple[int, int, int], header_origin: _Triple, notes: list[str], name: str
 ) -> tuple[int, int, int]:
     """(z, y, x), voxels; zeros where they are over ten cells away, as when a program left the words unset."""
-    z, y, x = (header.starts[axis] for axis in axes)
-    if max(abs(z), abs(y), abs(x)) <= _ABSURD_START * max(*header.intervals, *header.sides):
+    starts = header[_STARTS].item()
+    z, y, x = (starts[axis] for axis in axes)
+    if max(abs(z), abs(y), abs(x)) <= _ABSURD_START * max(header[_INTERVALS + _SIDES].item()):
         return z, y, x
     if not any(header_origin):
         notes.append(f"{name} has an absurd start, voxel {x}, {y}, {z}, which is left out.")
@@ -508,22 +414,33 @@ def _with_note_on_suffix(density_map: DensityMap) -> DensityMap:
     return dataclasses.replace(density_map, notes=(*density_map.notes, note))
 
 
-def _corners(density_map: DensityMap) -> tuple[_Triple, _Triple]:
-    """Centres of the first voxel and of the last, (z, y, x), Å."""
-    last = _triple(
-        place + (n - 1) * size
-        for place, n, size in zip(density_map.origin, density_map.grid_shape, density_map.voxel_size)
-    )
-    return density_map.origin, last
+def _mrc_bytes(density_map: DensityMap) -> bytes:
+    """The file, little-endian, in which nothing changes from day to day."""
+    from mrcfile.mrcinterpreter import MrcInterpreter
+
+    stream = io.BytesIO()
+    with MrcInterpreter() as mrc, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that are not finite, or whose squares are not
+        mrc._create_default_attributes()  # this and the next line as its documentation says for a stream to write
+        mrc._iostream = stream
+        mrc.set_data(density_map.density.astype("<f4", copy=False))
+        # As a rule the cell is the box; a part of a large one may start so far away that it would be held for absurd.
+        for word, start in zip(_INTERVALS, density_map.nstart):
+            mrc.header[word] = max(mrc.header[word], abs(start) // _ABSURD_START + 1)
+        mrc.voxel_size = density_map.voxel_size[::-1] if density_map.voxel_size_known else 0
+        mrc.nstart = density_map.nstart[::-1]
+        mrc.header.origin = density_map.header_origin[::-1]
+        mrc.header.label[0] = "Written by CryoTRANS"  # instead of the time of day
+    return stream.getvalue()
 
 
-def _interpolate(
-    density: np.ndarray,
-    axis: int,
-    positions: np.ndarray,
-    inside: np.ndarray,
-    width: int,
-) -> np.ndarray:
+def _corners(density_map: DensityMap) -> np.ndarray:
+    """(2, 3): centres of the first voxel and of the last, (z, y, x), Å."""
+    extent = np.multiply(np.subtract(density_map.grid_shape, 1), density_map.voxel_size)
+    return np.add(density_map.origin, [np.zeros(3), extent])
+
+
+def _interpolate(density: np.ndarray, axis: int, positions: np.ndarray, inside: np.ndarray, width: int) -> np.ndarray:
     """Weighted mean under a triangle round each position along one axis; 0 where it is not inside.
 
     Where a wide triangle hangs over an edge, the outermost values count for what is not there.
@@ -540,13 +457,10 @@ def _interpolate(
     n = density.shape[axis]
     taps = np.floor(positions).astype(np.intp) + np.arange(1 - width, 1 + width)[:, np.newaxis]  # (2 width, m)
     weights = np.maximum(0, 1 - np.abs(taps - positions) / width) * inside / width  # of sum 1, or 0 outside
-    column = [1, 1, 1]
-    column[axis] = len(positions)
-    shape = list(density.shape)
-    shape[axis] = len(positions)
-    result = np.zeros(shape, dtype=np.float32)
-    for tap, weight in zip(np.clip(taps, 0, n - 1), weights):
-        result += density.take(tap, axis=axis) * weight.astype(np.float32).reshape(column)
+    across = tuple(other for other in range(3) if other != axis)
+    result = np.zeros((*density.shape[:axis], len(positions), *density.shape[axis + 1 :]), np.float32)
+    for tap, weight in zip(np.clip(taps, 0, n - 1), weights.astype(np.float32)):
+        result += density.take(tap, axis=axis) * np.expand_dims(weight, across)
     return result
 
 
@@ -554,8 +468,8 @@ def _no_voxel_size_note(name: str) -> str:
     return f"{name} says no voxel size; 1 Å is taken."
 
 
-def _sides_text(header: _Header) -> str:
-    return "x".join(str(n) for n in header.sides[::-1])
+def _sides_text(header: Any) -> str:
+    return "x".join(str(n) for n in header[_SIDES].item()[::-1])
 
 
 def _place_text(place: _Triple) -> str:
@@ -565,15 +479,5 @@ def _place_text(place: _Triple) -> str:
 
 def _extent_text(density_map: DensityMap) -> str:
     """From where to where the voxels of a map lie, "x 0 to 63, y 0 to 63, z 0 to 63 Å"."""
-    first, last = _corners(density_map)
-    return ", ".join(f"{axis} {first[i]:.5g} to {last[i]:.5g}" for axis, i in (("x", 2), ("y", 1), ("z", 0))) + " Å"
-
-
-def _triple(lengths: Iterable[float]) -> _Triple:
-    z, y, x = (float(length) for length in lengths)
-    return z, y, x
-
-
-def _ints_reversed(words: Any) -> tuple[int, int, int]:
-    x, y, z = (int(word) for word in words)
-    return z, y, x
+    z, y, x = (f"{first:.5g} to {last:.5g}" for first, last in _corners(density_map).T)
+    return f"x {x}, y {y}, z {z} Å"

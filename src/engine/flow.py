@@ -115,7 +115,7 @@ class _EulerFlow(torch.autograd.Function):
             gradient = wanted / ctx.n_steps  # with respect to the velocity, then to each layer's output
             for layer in reversed(range(len(inputs))):
                 if layer < len(hidden):
-                    gradient = torch.where(hidden[layer] > 0, gradient, SLOPE * gradient)
+                    gradient = torch.ops.aten.leaky_relu_backward(gradient, hidden[layer], SLOPE, True)
                 sums[2 * layer].addmm_(gradient.T, inputs[layer])
                 sums[2 * layer + 1].add_(gradient.sum(0))
                 gradient = gradient @ parameters[2 * layer]

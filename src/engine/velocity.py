@@ -53,6 +53,6 @@ def apply_layers(parameters: list[Tensor], points: Tensor) -> list[Tensor]:
     for i in range(0, len(parameters), 2):
         values = nn.functional.linear(values, parameters[i], parameters[i + 1])
         if i < last:
-            values = nn.functional.leaky_relu(values, SLOPE)
+            values = nn.functional.leaky_relu(values, SLOPE, inplace=True)
         outputs.append(values)
     return outputs

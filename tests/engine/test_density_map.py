@@ -185,11 +185,6 @@ def test_a_volume_stack_of_one_is_a_volume(tmp_path, n_intervals):
     assert read_map(file_of(tmp_path, content)).grid_shape == SHAPE
 
 
-def test_large_files_are_read_piece_by_piece(tmp_path, monkeypatch):
-    monkeypatch.setattr("chimerax.cryotrans.engine.density_map._CHUNK_BYTES", 100)
-    np.testing.assert_array_equal(read_map(file_of(tmp_path, mrc_bytes(extended=bytes(777)))).density, VALUES)
-
-
 # ---- reading: the grid
 
 
@@ -358,6 +353,20 @@ def test_an_unreadable_file_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=r"a\.mrc cannot be read \(Permission denied\): check its permissions"):
         read_map(path)
+
+
+def test_what_the_header_refuses_is_not_read(tmp_path, monkeypatch):
+    class Endless(io.BytesIO):
+        def readall(self):
+            raise MemoryError("a stack of images may be larger than the memory")
+
+    stack = mrc_bytes(space_group=0, intervals=(3, 4, 1))
+    monkeypatch.setattr(Path, "open", lambda self, mode: io.BufferedReader(Endless(stack)))
+    with pytest.raises(InputError, match="a stack of 5 2-D images"):
+        read_map(tmp_path / "a.mrcs")
+    with pytest.raises(MemoryError):  # this test does notice
+        monkeypatch.setattr(Path, "open", lambda self, mode: io.BufferedReader(Endless(mrc_bytes())))
+        read_map(tmp_path / "a.mrc")
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
