@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import os
@@ -29,7 +30,7 @@ from .engine.density_map import DensityMap, assume_grid_of, grid_text, read_map,
 from .engine.errors import InputError
 from .engine.options import TrainingOptions
 from .engine.preparation import PreparedPair, above_level, prepare, suggested_level
-from .engine.run_directory import FINAL_WEIGHTS, STATE_FILE, RunDirectory
+from .engine.run_directory import FINAL_WEIGHTS, RUN_FILE, STATE_FILE, RunDirectory
 from .progress import CHOICES, Reporter, make_reporter
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.exit_status
     except InputError as error:
         reporter.close()
-        reporter.error(str(error))
+        reporter.error(" ".join(str(error).splitlines()))
         return _BAD_INPUT
     except (OSError, MemoryError, RuntimeError) as error:
         if os.environ.get("CRYOTRANS_DEBUG"):
@@ -90,8 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         reporter.close()
         reporter.error(_in_a_sentence(error))
         return _BAD_INPUT
-    except KeyboardInterrupt:  # a second one
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt:  # a second request to stop
+        reporter.close()
+        return stop.exit_status or 128 + signal.SIGINT
     return stop.exit_status
 
 
@@ -137,6 +139,13 @@ class StopRequest:
         self._input_closed = True
 
 
+def _name(text: str) -> str:
+    """The type of options that name something: an empty name comes from a script's variable that was never set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{self.prog}: {message}. {self.prog} --help lists the options.")
@@ -151,15 +160,15 @@ def _train_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,  # so that --resume can tell what was said
     )
     add = parser.add_argument
-    add("-i0", "--initial-map", metavar="MAP", help="initial map, of high resolution (MRC, CCP4; also .gz, .bz2)")
+    add("-i0", "--initial-map", type=_name, metavar="MAP", help="initial map, the one of high resolution (MRC, CCP4)")
     add("-t0", "--initial-threshold", type=float, metavar="LEVEL", help="its contour level")
-    add("-i1", "--target-map", metavar="MAP", help="target map, of another conformation")
+    add("-i1", "--target-map", type=_name, metavar="MAP", help="target map, of another conformation")
     add("-t1", "--target-threshold", type=float, metavar="LEVEL", help="its contour level")
-    add("-d", "--directory", metavar="DIR", help="directory for the run, made if missing")
+    add("-d", "--directory", type=_name, metavar="DIR", help="directory for the run, made if missing")
     add("-n", "--n_steps", type=int, metavar="N", help="training steps")
     add("-p", "--period", type=int, metavar="N", help="steps from one saving of the weights to the next")
-    add("-w", "--weight", metavar="FILE", help="weights to start from (default: random)")
-    add("-b", "--binning", type=int, metavar="N", help="average N×N×N voxels first (default: 1)")
+    add("-w", "--weight", type=_name, metavar="FILE", help="weights to start from (default: random)")
+    add("-b", "--binning", type=int, metavar="N", help="average NxNxN voxels first (default: 1)")
     add("--depth", type=int, metavar="N", help="linear layers of the network (default: 3, or what -w has)")
     add("--width", type=int, metavar="N", help="hidden units of a layer (default: 100, or what -w has)")
     add("--w2_eps", type=float, metavar="X", help="epsilon of the transport, box units squared (default: 1e-4)")
@@ -181,11 +190,18 @@ def _predict_parser() -> argparse.ArgumentParser:
         epilog="The trajectory is an interpolation between two maps, not a simulation of the motion.",
     )
     add = parser.add_argument
-    add("-i", "--initial-map", required=True, metavar="MAP", help="the map to carry")
+    add("-i", "--initial-map", type=_name, required=True, metavar="MAP", help="the map to carry")
     add("-t", "--initial-threshold", type=float, default=0.0, metavar="LEVEL", help="its contour level (default: 0)")
-    add("-d", "--directory", required=True, metavar="DIR", help="directory for the frames, made if missing")
-    add("-p", "--prefix", default="frame", metavar="NAME", help="files are NAME_00.mrc, NAME_01.mrc … (default: frame)")
-    add("-w", "--weight", required=True, metavar="FILE", help="weights that training wrote, such as net.pt")
+    add("-d", "--directory", type=_name, required=True, metavar="DIR", help="directory for the frames, made if missing")
+    add(
+        "-p",
+        "--prefix",
+        type=_name,
+        default="frame",
+        metavar="NAME",
+        help="files are NAME_00.mrc, NAME_01.mrc, ... (default: frame)",
+    )
+    add("-w", "--weight", type=_name, required=True, metavar="FILE", help="weights that training wrote, such as net.pt")
     add("--depth", type=int, metavar="N", help="not needed: read off the weights")
     add("--width", type=int, metavar="N", help="not needed: read off the weights")
     add("--frames", type=int, default=11, metavar="N", help="number of frames from one end to the other (default: 11)")
@@ -225,15 +241,19 @@ def _train(options: argparse.Namespace, command: list[str], reporter: Reporter, 
     if said.get("resume"):
         if said.get("overwrite"):
             raise InputError("--resume goes on with a run and --overwrite removes it: give one of the two.")
-        content = run.read()
+        run.read()  # before anything is written there
         with run.locked():
-            _resume(run, content, said, reporter, stop)
+            _resume(run, run.read(), said, reporter, stop)
         return
     run.check_free(said.get("overwrite", False))
     initial, target = _read_pair(said, reporter)
     wanted = {**_DEFAULTS, **said}
-    weights_from = Path(said["weight"]).absolute() if said.get("weight") else None
+    weights_from = Path(said["weight"]) if "weight" in said else None
     velocity = _load_start(weights_from, said)
+    if weights_from is not None and said.get("overwrite") and run.owns(weights_from):
+        raise InputError(
+            f"--overwrite would remove {weights_from}, the weights to start from (-w). Choose another directory (-d)."
+        )
     training_options = TrainingOptions(
         initial_level=wanted["initial_threshold"],
         target_level=wanted["target_threshold"],
@@ -252,15 +272,14 @@ def _train(options: argparse.Namespace, command: list[str], reporter: Reporter, 
     pair = _prepare(initial, target, training_options, reporter)
     device, why = _choose_device(options.device, options.gpu)
     reporter.note(why)
-    velocity = velocity or _random_start(training_options)
-    run.make(said.get("overwrite", False))
+    training = _begin(pair, training_options, velocity or _random_start(training_options), device)
     content = {
         "program": "CryoTRANS for ChimeraX",
         "command": command,
         "state": "running",
         "step": 0,
         "options": training_options.to_dict(),
-        "weights_from": str(weights_from) if weights_from else None,
+        "weights_from": str(weights_from.absolute()) if weights_from else None,
         "initial": _describe(initial, said["initial_map"], training_options.initial_level),
         "target": _describe(target, said["target_map"], training_options.target_level),
         "n_points": len(pair.weights),
@@ -268,8 +287,8 @@ def _train(options: argparse.Namespace, command: list[str], reporter: Reporter, 
         "started": _now(),
         "seconds": 0.0,
     }
-    with run.locked():
-        _run_training(run, content, pair, training_options, velocity, device, None, reporter, stop)
+    with run.made(said.get("overwrite", False)):
+        _run_training(run, content, training, reporter, stop)
 
 
 def _resume(
@@ -277,21 +296,19 @@ def _resume(
 ) -> None:
     from .engine.checkpoint import load_state
 
-    recorded = dict(content["options"])
-    _check_same_run(content, said)
+    options = _recorded_options(run, content)
+    _check_same_run(content, options, said)
     if "n_steps" in said:
-        recorded["n_steps"] = said["n_steps"]
-    options = TrainingOptions(**recorded)
+        options = dataclasses.replace(options, n_steps=said["n_steps"])
+    if not (run / STATE_FILE).is_file():
+        raise InputError(f"The run in {run.path} ended before its first checkpoint. Start it afresh (--overwrite).")
     state = load_state(run / STATE_FILE)
-    step = int(state.get("step", 0))
+    step = state["step"]
     if step >= options.n_steps:
         raise InputError(
             f"The run in {run.path} has done its {step} steps. To go on beyond, give more: --resume -n {2 * step or 1}."
         )
-    paths = {key: content[key]["path"] for key in ("initial", "target")}
-    for path_key, path in paths.items():
-        if Path(path).is_file() and _digest(path) != content[path_key]["sha256"]:
-            raise InputError(f"{path} has changed since the run began, so it cannot be resumed. Start a new run.")
+    paths = {key: _map_of_run(key, content, said) for key in ("initial", "target")}
     reader = {"initial_map": paths["initial"], "target_map": paths["target"]}
     levels = {"initial_threshold": options.initial_level, "target_threshold": options.target_level}
     initial, target = _read_pair({**reader, **levels, "n_steps": 0, "period": 1, "directory": ""}, reporter)
@@ -303,49 +320,58 @@ def _resume(
     reporter.note(f"Going on from step {step} of {options.n_steps}.")
     content = {**content, "state": "running", "options": options.to_dict(), "message": None}
     content["device"] = {**asked, "used": str(device)}
-    _run_training(run, content, pair, options, _random_start(options), device, state, reporter, stop)
+    for key, path in paths.items():
+        content[key] = {**content[key], "path": str(Path(path).absolute())}
+    training = _begin(pair, options, _random_start(options), device, state)
+    _run_training(run, content, training, reporter, stop)
 
 
-def _run_training(
-    run: RunDirectory,
-    content: dict[str, Any],
+def _begin(
     pair: PreparedPair,
     options: TrainingOptions,
     velocity: VelocityField,
     device: torch.device,
-    state: dict[str, Any] | None,
-    reporter: Reporter,
-    stop: StopRequest,
-) -> None:
-    """The steps from a start or a restored state to the end, a stop, or a failure."""
+    state: dict[str, Any] | None = None,
+) -> Training:
+    """The training with its first loss taken, which shows whether memory suffices before anything is written."""
     from .engine.training import Training
 
     training = Training(pair, options, velocity, device)
     if state is not None:
         training.restore(state)
+    training.evaluate()
+    _ = training.losses  # fails if it is not a number
+    return training
+
+
+def _run_training(
+    run: RunDirectory, content: dict[str, Any], training: Training, reporter: Reporter, stop: StopRequest
+) -> None:
+    """The steps from the first loss to the end, a stop, or a failure."""
+    options = training.options
     run.write({**content, "versions": _versions(), "updated": _now()})
     before, started = float(content["seconds"]), time.monotonic()
-    reporter.start(
-        directory=str(run.path.absolute()),
-        device=str(device),
-        n_points=content["n_points"],
-        step=training.step,
-        n_steps=options.n_steps,
-        period=options.period,
-    )
-    keeper = _Keeper(run, content, training, options, reporter, before, started)
+    keeper = _Keeper(run, content, training, reporter, before, started)
     try:
+        reporter.start(
+            directory=str(run.path.absolute()),
+            device=content["device"]["used"],
+            n_points=content["n_points"],
+            step=training.step,
+            n_steps=options.n_steps,
+            period=options.period,
+        )
         while True:
-            training.evaluate()
             if training.step % options.period == 0:
                 keeper.checkpoint()
             if training.step == options.n_steps or stop:
                 break
             training.update()
+            training.evaluate()
             reporter.step(training.step, keeper.last_loss)
-        keeper.finish("finished" if training.step == options.n_steps else "stopped")
+        keeper.finish()
     except BrokenPipeError:
-        keeper.save("stopped", weights=FINAL_WEIGHTS)
+        keeper.save(keeper.last_state(), weights=FINAL_WEIGHTS)
         raise
     except (InputError, OSError, MemoryError, RuntimeError) as error:
         keeper.fail(error)
@@ -359,14 +385,13 @@ class _Keeper:
         run: RunDirectory,
         content: dict[str, Any],
         training: Training,
-        options: TrainingOptions,
         reporter: Reporter,
         before: float,
         started: float,
     ) -> None:
-        self._run, self._content, self._training, self._options = run, content, training, options
+        self._run, self._content, self._training, self._options = run, content, training, training.options
         self._reporter, self._before, self._started = reporter, before, started
-        self._saved_step: int | None = training.step if training.step else None
+        self._saved_step: int | None = training.step if (run / STATE_FILE).exists() else None
         self._warned = False
 
     def last_loss(self) -> float:
@@ -409,8 +434,13 @@ class _Keeper:
         }
         self._run.write(self._content)
 
-    def finish(self, state: str) -> None:
+    def last_state(self) -> str:
+        """The state of a run that ends now."""
+        return "finished" if self._training.step == self._options.n_steps else "stopped"
+
+    def finish(self) -> None:
         """The last save, and what to do next."""
+        state = self.last_state()
         self.save(state, weights=FINAL_WEIGHTS)
         training, path = self._training, self._run.path
         text = f"{FINAL_WEIGHTS} is in {path}."
@@ -438,8 +468,11 @@ class _Keeper:
         """Leave the last good checkpoint, say in run.json what happened if that can still be written."""
         if os.environ.get("CRYOTRANS_DEBUG"):
             raise error
-        saved = f" The checkpoint of step {self._saved_step} in {self._run.path} is whole" if self._saved_step else ""
-        text = _in_a_sentence(error) + (f"{saved}; go on with --resume." if saved else "")
+        text = _in_a_sentence(error)
+        if self._saved_step is not None:
+            diverged = isinstance(error, InputError)  # and would again, were the same steps made from there
+            way_out = "a new run can start from its last weights (-w)" if diverged else "go on with --resume"
+            text += f" The checkpoint of step {self._saved_step} in {self._run.path} is whole; {way_out}."
         with contextlib.suppress(OSError):
             self._run.write({**self._content, "state": "failed", "message": text, "updated": _now()})
         raise InputError(text) from error
@@ -455,7 +488,8 @@ def _read_pair(said: dict[str, Any], reporter: Reporter) -> tuple[DensityMap, De
         if f"{key}_threshold" in missing and key in maps:
             raise InputError(_no_level_text(maps[key], _FLAGS[f"{key}_threshold"]))
     if missing:
-        flags = ", ".join(f"{_FLAGS[name]} (--{name.replace('_', '-')})" for name in missing)
+        spoken = {name: name.replace("_", "-") for name in missing} | {"n_steps": "n_steps"}
+        flags = ", ".join(f"{_FLAGS[name]} (--{spoken[name]})" for name in missing)
         raise InputError(f"Missing: {flags}. cryotrans-train --help lists the options.")
     initial, target = maps["initial"], maps["target"]
     initial, target = assume_grid_of(initial, target), assume_grid_of(target, initial)
@@ -493,32 +527,63 @@ def _no_level_text(density_map: DensityMap, flag: str) -> str:
     )
 
 
-def _check_same_run(content: dict[str, Any], said: dict[str, Any]) -> None:
+def _recorded_options(run: RunDirectory, content: dict[str, Any]) -> TrainingOptions:
+    """The options of a run, if its run.json says all that resuming needs."""
+    try:
+        _ = [content[key][part] for key in ("initial", "target") for part in ("path", "sha256")]
+        _ = [content["device"][part] for part in ("asked", "gpu")]
+        _ = float(content["seconds"]), int(content["n_points"])
+        options = TrainingOptions(**content["options"])
+        _ = options.initial_level + options.target_level + options.n_steps
+        return options
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{run / RUN_FILE} lacks what resuming needs ({error}): it was edited, or another version wrote it. "
+            f"Start a new run in another directory."
+        ) from error
+
+
+def _check_same_run(content: dict[str, Any], options: TrainingOptions, said: dict[str, Any]) -> None:
     """Options given again on resuming must be those of the run."""
-    options = content["options"]
     recorded = {
-        "initial_map": content["initial"]["path"],
-        "target_map": content["target"]["path"],
-        "initial_threshold": options["initial_level"],
-        "target_threshold": options["target_level"],
-        "period": options["period"],
-        "binning": options["bin_size"],
-        "depth": options["depth"],
-        "width": options["width"],
-        "w2_eps": options["epsilon"],
-        "w2_iter": options["n_iterations"],
-        "l2": options["loss"] == "l2",
-        "lr": options["learning_rate"],
-        "mu_mesh": options["mu_mesh"],
-        "seed": options["seed"],
+        "initial_threshold": options.initial_level,
+        "target_threshold": options.target_level,
+        "period": options.period,
+        "weight": content.get("weights_from"),
+        "binning": options.bin_size,
+        "depth": options.depth,
+        "width": options.width,
+        "w2_eps": options.epsilon,
+        "w2_iter": options.n_iterations,
+        "l2": options.loss == "l2",
+        "lr": options.learning_rate,
+        "mu_mesh": options.mu_mesh,
+        "seed": options.seed,
     }
     for name, value in recorded.items():
-        now = str(Path(said[name]).absolute()) if name.endswith("_map") and name in said else said.get(name, value)
+        now = said.get(name, value)
+        if name == "weight" and name in said:
+            now = str(Path(said[name]).absolute())
         if now != value:
+            flag = _FLAGS.get(name, f"--{name}")
+            begun = f"without {flag}" if value is None or value is False else f"with {flag} {value}"
             raise InputError(
-                f"The run was begun with {name} {value}, not {now}. With --resume leave it out, or start a new run "
-                f"in another directory."
+                f"The run was begun {begun}, not with {now}. With --resume leave it out, or start a new run in another "
+                f"directory."
             )
+
+
+def _map_of_run(key: str, content: dict[str, Any], said: dict[str, Any]) -> str:
+    """Where the run's initial or target map is now."""
+    flag, path = _FLAGS[f"{key}_map"], said.get(f"{key}_map", content[key]["path"])
+    if not Path(path).is_file():
+        raise InputError(f"There is no file {path}, the {key} map of the run. Say where it is now ({flag}).")
+    if _digest(path) != content[key]["sha256"]:
+        raise InputError(
+            f"{path} is not the {key} map that the run was begun with: its content is another. Give that one ({flag}), "
+            f"or start a new run in another directory."
+        )
+    return path
 
 
 def _load_start(path: Path | None, said: dict[str, Any]) -> VelocityField | None:
@@ -538,14 +603,17 @@ def _random_start(options: TrainingOptions) -> VelocityField:
 # -------------------------------------------------------------------------------------------------------- prediction
 
 
+_MOST_FRAMES = 10_000
+
+
 def _predict(options: argparse.Namespace, command: list[str], reporter: Reporter, stop: StopRequest) -> None:
     density_map = read_map(options.initial_map)
     for note in density_map.notes:
         reporter.warning(note)
     above_level(density_map, options.initial_threshold)
     n_frames = options.frames
-    if n_frames < 2:
-        raise InputError(f"A trajectory needs 2 frames or more (--frames), not {n_frames}.")
+    if not 2 <= n_frames <= _MOST_FRAMES:
+        raise InputError(f"A trajectory needs 2 to {_MOST_FRAMES} frames (--frames), not {n_frames}.")
     if Path(options.prefix).name != options.prefix:
         raise InputError(f"The prefix {options.prefix!r} (-p) must be the beginning of a file name, without a folder.")
     directory = Path(options.directory)
@@ -554,6 +622,11 @@ def _predict(options: argparse.Namespace, command: list[str], reporter: Reporter
         raise InputError(
             f"{directory} already holds {len(earlier)} frames named {options.prefix}_….mrc. Use --overwrite to "
             f"replace them, another prefix (-p) or another directory (-d)."
+        )
+    if any(path.samefile(options.initial_map) for path in earlier):
+        raise InputError(
+            f"--overwrite would remove {options.initial_map}, the map to carry. Choose another prefix (-p) or another "
+            f"directory (-d)."
         )
     from .engine.checkpoint import load_weights
     from .engine.prediction import predict
@@ -565,18 +638,20 @@ def _predict(options: argparse.Namespace, command: list[str], reporter: Reporter
     frames = predict(density_map, velocity, device, options.initial_threshold, n_frames, options.reverse)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for path in earlier:
-            path.unlink()
     except OSError as error:
         raise InputError(
             f"The directory {directory} cannot be written: {error.strerror}. Choose another one (-d)."
         ) from error
     reporter.start(directory=str(directory.absolute()), device=str(device), n_frames=n_frames)
     digits = max(2, len(str(n_frames - 1)))
-    names, outside = [], 0.0
+    names: list[str] = []
+    outside = 0.0
     for frame in frames:
         if stop:
             break
+        if not names:  # memory has sufficed for one frame, so it will for all
+            for path in earlier:
+                path.unlink()
         name = f"{options.prefix}_{frame.number:0{digits}d}.mrc"
         write_map(directory / name, frame.density_map)
         names.append(name)
@@ -604,12 +679,13 @@ def _warn_of_another_grid(weights: Path, density_map: DensityMap, reporter: Repo
     """A flow is in units of the box it was trained in: on another box it does something else."""
     try:
         trained = RunDirectory(weights.parent).read()["initial"]
-    except (InputError, KeyError):
+        name, grid = trained["name"], (trained["grid_shape"], trained["voxel_size"])
+    except (InputError, KeyError, TypeError):
         return
     now = _describe_grid(density_map)
-    if any(trained.get(key) != now[key] for key in ("grid_shape", "voxel_size")):
+    if grid != (now["grid_shape"], now["voxel_size"]):
         reporter.warning(
-            f"{weights.name} was trained on {trained.get('name')}, another grid than that of {density_map.name} "
+            f"{weights.name} was trained on {name}, another grid than that of {density_map.name} "
             f"({grid_text(density_map)}): the flow is scaled to the box and may not fit."
         )
 
@@ -637,7 +713,10 @@ def _describe_grid(density_map: DensityMap) -> dict[str, Any]:
     }
 
 
-def _digest(path: str) -> str:
+def _digest(path: str) -> str | None:
+    """SHA-256 of a file; None for a pipe, which cannot be read twice."""
+    if not Path(path).is_file():
+        return None
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for chunk in iter(lambda: file.read(1 << 20), b""):

@@ -166,4 +166,5 @@ def make_reporter(choice: str) -> Reporter:
     """The reporter for a word of CHOICES; auto shows a bar where standard error is a terminal."""
     if choice == "json":
         return JsonReporter()
-    return TextReporter(bar=choice == "bar" or (choice == "auto" and sys.stderr.isatty()))
+    # Standard error may have been closed, and is None then.
+    return TextReporter(bar=bool(sys.stderr) and (choice == "bar" or (choice == "auto" and sys.stderr.isatty())))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def load_weights(path: Path, depth: int | None = None, width: int | None = None)
     Raises:
         InputError: the file is missing, is no weight file, or is of another depth or width than said.
     """
-    content = _load(path, "weight file")
+    content = _load(path, "weight file", "Name a file that training wrote.")
     layers = _layers(content)
     if layers is None:
         raise InputError(
@@ -81,7 +82,10 @@ def load_state(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    return _load(path, "saved state")
+    state = _load(path, "saved state", "Start a new run from the last weights (-w).")
+    if not {"velocity", "optimizer", "losses"} <= set(state) or not isinstance(state.get("step"), int):
+        raise InputError(f"{path} is not the saved state of a run. Start a new run from the last weights (-w).")
+    return state
 
 
 def _save(path: Path, content: dict[str, Any]) -> None:
@@ -91,20 +95,24 @@ def _save(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def _load(path: Path, what: str) -> dict[str, Any]:
+def _load(path: Path, what: str, way_out: str) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"There is no {what} {path}. Check the name.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's own on odd pickles; the sentences below say it
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"The {what} {path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # torch raises whatever the unpickler meets
         raise InputError(
             f"{path} is not a {what} that can be read safely: it is damaged, of another kind, or holds code, which "
-            f"is never run. Name a file that training wrote."
+            f"is never run. {way_out}"
         ) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} is not a {what}: it holds a {type(content).__name__}, wanted is a state dict.")
+        raise InputError(
+            f"{path} is not a {what}: it holds a {type(content).__name__}, wanted is a state dict. {way_out}"
+        )
     return content
 
 
@@ -116,7 +124,7 @@ def _layers(content: Mapping[Any, Any]) -> list[Tensor] | None:
         return None
     layers = [content[name] for name in names]
     weights, biases = layers[::2], layers[1::2]
-    width = weights[0].shape[0]
+    width = weights[0].numel() // 3
     sizes = [3] + [width] * (depth - 1) + [3]
     fits = all(
         weight.shape == (n_out, n_in) and bias.shape == (n_out,) and weight.is_floating_point()

@@ -22,6 +22,8 @@ def choose_device(name: str = "auto", gpu: int | None = None) -> tuple[torch.dev
     Raises:
         InputError: an unknown name, or a device that is not there.
     """
+    if gpu is not None and gpu < 0:
+        raise InputError(f"There is no GPU {gpu}: they are numbered from 0 (-g). Leave -g out, or use --device cpu.")
     match = re.fullmatch(r"auto|cpu|mps|cuda(?::(\d+))?", name)
     if not match:
         raise InputError(f"Unknown device {name!r}: wanted is {_WORDS}.")

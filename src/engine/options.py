@@ -10,6 +10,13 @@ from .errors import InputError
 
 N_EULER_STEPS = 10  # of the flow, from t = 0 to 1
 LOSSES = ("w2", "l2")
+_LARGEST = {  # far beyond use; more would end in a fault, not in a sentence
+    "depth": 1000,
+    "width": 10_000_000,
+    "epsilon": 1e30,
+    "learning_rate": 1e30,
+    "mu_mesh": 1e30,
+}
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,13 @@ class TrainingOptions:
                 raise InputError(f"{_SPOKEN[name]} must be a number above 0, not {value:g}.")
         if self.mu_mesh is not None and not (self.mu_mesh >= 0 and math.isfinite(self.mu_mesh)):
             raise InputError(f"{_SPOKEN['mu_mesh']} must be 0 or more, not {self.mu_mesh:g}.")
+        for name, most in _LARGEST.items():
+            if (getattr(self, name) or 0) > most:
+                raise InputError(f"{_SPOKEN[name]} must be {most} or less, not {getattr(self, name)}.")
         if self.loss not in LOSSES:
             raise InputError(f"The loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
         if not 0 <= self.seed < 2**63:
-            raise InputError(f"The seed must be a whole number from 0 to 2^63 - 1, not {self.seed}.")
+            raise InputError(f"The seed (--seed) must be a whole number from 0 to 2^63 - 1, not {self.seed}.")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -13,6 +13,7 @@ Each is written beside its old self and then renamed, so that a crash at any mom
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -29,6 +30,8 @@ STATE_FILE = "state.pt"
 FINAL_WEIGHTS = "net.pt"
 _LOCK_FILE = "run.lock"
 _OWN_FILES = re.compile(r"run\.json|loss\.log|state\.pt|net(_\d+)?\.pt")
+_UNFINISHED_FILES = re.compile(rf"\.({_OWN_FILES.pattern})\.\d+\.tmp")
+_LOCK_IS_TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 class RunDirectory:
@@ -40,24 +43,28 @@ class RunDirectory:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def make(self, overwrite: bool = False) -> None:
-        """Make the directory for a new run.
+    @contextlib.contextmanager
+    def made(self, overwrite: bool = False) -> Iterator[None]:
+        """Make the directory for a new run, and keep other programs out of it.
 
         Args:
             overwrite: remove an earlier run's files, and only those, first.
         Raises:
-            InputError: it cannot be made or written, or holds another run.
+            InputError: it cannot be made or written, holds another run, or another program is training here.
         """
         self.check_free(overwrite)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for path in self._run_files():
-                path.unlink()
-            write_atomically(self.path / RUN_FILE, b"{}")
         except OSError as error:
-            raise InputError(
-                f"The directory {self.path} cannot be written: {error.strerror}. Choose another one (-d)."
-            ) from error
+            raise self._cannot_be_written(error) from error
+        with self.locked():
+            self.check_free(overwrite)
+            try:
+                for path in self._files(_OWN_FILES):
+                    path.unlink()
+            except OSError as error:
+                raise self._cannot_be_written(error) from error
+            yield
 
     def check_free(self, overwrite: bool = False) -> None:
         """Say whether a new run could go here, without touching anything.
@@ -68,7 +75,7 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file; wanted is a directory. Choose another name (-d).")
         try:
-            found = self._run_files()
+            found = self._files(_OWN_FILES)
         except OSError as error:
             raise InputError(f"The directory {self.path} cannot be read: {error.strerror}.") from error
         if found and not overwrite:
@@ -76,6 +83,10 @@ class RunDirectory:
                 f"{self.path} already holds a run ({found[0].name} and {len(found) - 1} more files of it). "
                 f"Use --resume to go on with it, --overwrite to replace it, or another directory (-d)."
             )
+
+    def owns(self, path: Path) -> bool:
+        """Whether a file is one of a run's in here."""
+        return any(path.exists() and path.samefile(own) for own in self._files(_OWN_FILES))
 
     def read(self) -> dict[str, Any]:
         """What run.json says.
@@ -90,8 +101,8 @@ class RunDirectory:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read ({error}). Start afresh in another directory.") from error
-        if not isinstance(content, dict) or "options" not in content:
-            raise InputError(f"{path} describes no run: it stopped before its first step. Start afresh (--overwrite).")
+        if not isinstance(content, dict) or not isinstance(content.get("options"), dict):
+            raise InputError(f"{path} describes no run of this program. Start afresh in another directory.")
         return content
 
     def write(self, content: dict[str, Any]) -> None:
@@ -115,52 +126,69 @@ class RunDirectory:
         """Keep other programs out of this directory; the system lifts the lock if this one dies.
 
         Raises:
-            InputError: another program is training here.
+            InputError: another program is training here, or the directory cannot be written.
         """
-        with open(self.path / _LOCK_FILE, "a+b") as file:
-            try:
-                _lock(file.fileno())
-            except OSError as error:
+        lock = self.path / _LOCK_FILE
+        try:
+            file = open(lock, "a+b")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise self._cannot_be_written(error) from error
+        with file:
+            if not _lock(file.fileno()):
                 raise InputError(
                     f"Another program is training in {self.path} at this moment. Wait for it, or choose another "
                     f"directory (-d)."
-                ) from error
-            yield
-        with contextlib.suppress(OSError):
-            (self.path / _LOCK_FILE).unlink()
+                )
+            try:
+                for path in self._files(_UNFINISHED_FILES):  # of a program that was killed
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+                yield
+            finally:
+                with contextlib.suppress(OSError):  # Windows keeps what is open
+                    lock.unlink()
 
-    def _run_files(self) -> list[Path]:
+    def _files(self, names: re.Pattern[str]) -> list[Path]:
         if not self.path.exists():
             return []
-        return sorted(path for path in self.path.iterdir() if _OWN_FILES.fullmatch(path.name))
+        return sorted(path for path in self.path.iterdir() if names.fullmatch(path.name))
+
+    def _cannot_be_written(self, error: OSError) -> InputError:
+        return InputError(f"The directory {self.path} cannot be written: {error.strerror}. Choose another one (-d).")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that at any moment its name gives the old content or the new one, whole.
 
     Raises:
-        OSError: it cannot be written; the old file is untouched.
+        OSError: it cannot be written, said of `path`; the old file is untouched, and nothing is left beside it.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(beside, "wb") as file:
+        with beside.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError:
+        beside.replace(path)
+    except BaseException as error:  # a second Ctrl-C among them
         with contextlib.suppress(OSError):
             beside.unlink()
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the user knows
         raise
 
 
-def _lock(file_number: int) -> None:
-    """Take the lock or raise OSError at once."""
-    if sys.platform == "win32":
-        import msvcrt
+def _lock(file_number: int) -> bool:
+    """Take the lock; False if another program has it.  Some clusters' file systems know no locks: it goes without."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
 
-        msvcrt.locking(file_number, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
+            msvcrt.locking(file_number, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
 
-        fcntl.flock(file_number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file_number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _LOCK_IS_TAKEN
+    return True
