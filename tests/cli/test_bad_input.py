@@ -354,6 +354,15 @@ def test_the_level_that_is_suggested_keeps_one_voxel_in_a_hundred(furnished, cap
     assert (two_domains() >= level).mean() == pytest.approx(0.01, rel=0.05)
 
 
+def test_a_first_loss_that_is_no_number_leaves_nothing(furnished, tmp_path, capsys):
+    weights = weights_file(tmp_path / "wild.pt", (3, 12, 3), shift=(3e38, 3e38, 3e38))
+    before = contents(tmp_path)
+    result = call(capsys, *training(furnished, tmp_path / "run", 4, 2, "-w", weights, "--mu_mesh", 1))
+    assert result.status == 2
+    assert "The loss is not a number any more at step 0" in result.err.splitlines()[-1]
+    assert contents(tmp_path) == before
+
+
 def test_a_full_disk_is_said_in_prediction(furnished, tmp_path, capsys):
     line = ["predict", "-i", furnished / "initial.mrc", "-t", LEVEL, "-d", tmp_path, "-w", furnished / "good.pt"]
     with file_size_limit(10_000):

@@ -83,6 +83,15 @@ def test_a_second_request_to_stop_ends_at_once(maps, tmp_path, capsys, monkeypat
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
 
 
+def test_half_written_files_of_a_killed_program_are_removed(broken_off, capsys):
+    directory, command = broken_off
+    ours, others = [".net_1.pt.4711.tmp", ".state.pt.4711.tmp", "run.lock"], [".other.4711.tmp", ".net.pt.swp"]
+    for name in (*ours, *others):
+        (directory / name).write_bytes(b"half")
+    assert call(capsys, *command, "--resume").status == 0
+    assert [name for name in (*ours, *others) if (directory / name).exists()] == others
+
+
 def test_the_same_command_with_resume_goes_on(broken_off, maps, tmp_path, capsys):
     directory, command = broken_off
     assert call(capsys, *command, "--resume").status == 0
