@@ -1,16 +1,31 @@
 """What ChimeraX asks of a bundle: its entry points, by name.
 
-ChimeraX calls these when one of the things that bundle_info.xml declares is first used; each imports what it needs
-then, so that starting ChimeraX costs nothing.
+ChimeraX calls `initialize` when it starts, with what has to be there before a session is opened.  It calls the others
+when one of the things that bundle_info.xml declares is first used; each imports what it needs then.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from chimerax.core.toolshed import BundleAPI
 
 
 class _CryoTransAPI(BundleAPI):
     api_version = 1
+
+    @staticmethod
+    def register_command(bundle_info: Any, command_info: Any, logger: Any) -> None:
+        from .commands import register_command
+
+        register_command(command_info.name, logger)
+
+    @staticmethod
+    def initialize(session: Any, bundle_info: Any) -> None:
+        from . import runs, series
+
+        runs.attend_sessions(session)
+        series.attend_sessions(session)
 
 
 bundle_api = _CryoTransAPI()

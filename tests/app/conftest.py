@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import headless
+import phantoms
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,3 +93,56 @@ def frame(session) -> Callable[..., None]:
             session.update_loop.draw_new_frame()
 
     return frame
+
+
+@pytest.fixture
+def home(session, tmp_path, monkeypatch) -> Path:
+    """The user's home, empty, and settings as a new user has them, but for a Python that runs the worker."""
+    from chimerax.cryotrans.settings import user_settings
+
+    home = tmp_path / "home of user"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    settings = user_settings(session)
+    settings.reset()
+    settings.python = sys.executable
+    return home
+
+
+@pytest.fixture
+def pair(session, run, tmp_path):
+    """Two small maps of a known motion, open and shown at their level, as #1 and #2."""
+    models = []
+    for name, time in (("A", 0.0), ("B", 1.0)):
+        path = phantoms.write_mrc(tmp_path / f"{name}.mrc", phantoms.two_domains(time))
+        [model] = run(f'open "{path}" name {name}')
+        run(f"volume #{model.id_string} style surface level {phantoms.LEVEL}")
+        models.append(model)
+    return models
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> Path:
+    """A folder with a run of 4 steps on the maps of `pair`, for tests to copy: see `a_run`."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "maps").mkdir()
+    initial = phantoms.write_mrc(folder / "maps" / "initial.mrc", phantoms.two_domains(0.0))
+    target = phantoms.write_mrc(folder / "maps" / "target.mrc", phantoms.two_domains(1.0))
+    level = str(phantoms.LEVEL)
+    maps = ["-i0", initial, "-t0", level, "-i1", target, "-t1", level, "-d", folder]
+    small = ["--depth", "2", "--width", "8", "--w2_iter", "2", "--device", "cpu", "--progress", "none"]
+    subprocess.run(
+        [sys.executable, ROOT / "src", "train", *maps, "-n", "4", "-p", "2", *small], check=True, timeout=120
+    )
+    models = {"initial": {"name": "A", "path": None}, "target": {"name": "B", "path": None}}
+    (folder / "maps" / "models.json").write_text(json.dumps(models))
+    return folder
+
+
+@pytest.fixture
+def a_run(finished_run, tmp_path) -> Path:
+    """A finished run of 4 steps in a folder of the test's own."""
+    folder = Path(shutil.copytree(finished_run, tmp_path / "a run"))
+    for path in (folder / "run.json", folder / "maps" / "models.json"):
+        path.write_text(path.read_text().replace(str(finished_run), str(folder)))
+    return folder

@@ -68,7 +68,7 @@ def test_wheel_metadata_are_those_of_the_xml(wheel_metadata, cryotrans_bundle):
     assert wheel_metadata["License"] == "MIT"
     classifiers = wheel_metadata.get_all("Classifier")
     assert "Framework :: ChimeraX" in classifiers
-    assert "ChimeraX :: Bundle :: Volume Data :: 1,1 :: chimerax.cryotrans ::  :: " in classifiers
+    assert "ChimeraX :: Bundle :: Volume Data :: 1,1 :: chimerax.cryotrans ::  :: true" in classifiers
     required = [r for r in wheel_metadata.get_all("Requires-Dist") if "extra ==" not in r]
     assert sorted(r.replace(" ", "") for r in required) == ["ChimeraX-Core>=1.7", "mrcfile>=1.5", "numpy"]
 
@@ -91,6 +91,13 @@ assert info.installed and ("chimerax", "cryotrans") in info.packages, info.packa
 assert info._get_api().api_version == 1
 assert info.get_module().__file__.startswith(toolshed._site_dir)
 assert Path(info.get_path("docs/user/commands/cryotrans.html")).is_file()
+from chimerax.core.commands import run
+run(session, f"cryotrans demo directory {folder}/demo")
+from chimerax.cryotrans.settings import user_settings
+user_settings(session).python = sys.executable
+job = run(session, f"cryotrans train #1 to #2 steps 2 frames 2 device cpu directory {folder}/run")
+assert len(job.series.maps) == 2
+assert toolshed._site_dir in Path(folder, "run", "worker.log").read_text()  # it ran from the installed folder
 assert "torch" not in sys.modules
 print(*session.test_log.texts("info", "warning", "error", "bug"), sep="\\n")
 """

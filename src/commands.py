@@ -1,0 +1,596 @@
+"""The commands: arguments, checks on models and folders, and what is said to the user.
+
+Everything that can be said against a command is said before anything is written or started.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from chimerax.core.commands import (
+    Annotation,
+    AnnotationError,
+    BoolArg,
+    Bounded,
+    CmdDesc,
+    EnumOf,
+    FloatArg,
+    IntArg,
+    OpenFileNameArg,
+    OpenFolderNameArg,
+    SaveFolderNameArg,
+    StringArg,
+    next_token,
+    register,
+)
+from chimerax.core.commands import run as run_command
+from chimerax.core.errors import UserError
+from chimerax.map.mapargs import MapArg
+
+from .background import BackgroundTask
+from .engine import demo_pair
+from .engine.density_map import DensityMap, write_map
+from .engine.errors import InputError
+from .engine.options import LOSSES
+from .engine.run_directory import RunDirectory
+from .job import CryoTransJob, Frames
+from .markup import link, quoted
+from .runs import Run, free_folder, known_runs, runs_of, runs_table, source_of
+from .volumes import check_level, density_map_of, density_map_on, model_text, shown_level
+from .worker_python import Installation, find_python
+
+INTERPOLATION = (
+    "The trajectory will be an interpolation between the two maps, not a simulation: it says nothing of the true path, "
+    "of times or of energies."
+)
+_LEARNING_RATES = {"w2": 1e-3, "l2": 1e-4}
+_N_STEPS, _N_FRAMES = 1000, 11
+_INITIAL_COLOR, _TARGET_COLOR = "cornflowerblue", "sandybrown"
+
+
+class DeviceArg(Annotation):
+    """auto, cpu, mps, cuda or cuda:N."""
+
+    name = "one of 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'"
+
+    @classmethod
+    def parse(cls, text: str, session: Any) -> tuple[str, str, str]:
+        if not text:
+            raise AnnotationError(f"Expected {cls.name}")
+        token, text, rest = next_token(text)
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", token):
+            raise AnnotationError(f"Expected {cls.name}, got '{token}'")
+        return token, text, rest
+
+
+_COUNT = Bounded(IntArg, min=1)
+_POSITIVE = Bounded(FloatArg, min=0, inclusive=False)
+_NOT_NEGATIVE = Bounded(FloatArg, min=0)
+_SEED = Bounded(IntArg, min=0, max=2**63 - 1)
+_FRAMES = Bounded(IntArg, min=2)
+
+
+# Training
+
+
+def train(
+    session: Any,
+    initial: Any,
+    to: Any,
+    level: float | None = None,
+    to_level: float | None = None,
+    steps: int = _N_STEPS,
+    period: int | None = None,
+    loss: str = "w2",
+    learning_rate: float | None = None,
+    depth: int | None = None,
+    width: int | None = None,
+    w2_eps: float | None = None,
+    w2_iter: int | None = None,
+    mu_mesh: float | None = None,
+    binning: int | None = None,
+    weights: str | None = None,
+    directory: str | None = None,
+    device: str = "auto",
+    seed: int | None = None,
+    frames: int = _N_FRAMES,
+    open: bool = True,
+    wait: bool | None = None,
+) -> CryoTransJob:
+    """Learn the flow from one open map to another, and open the trajectory."""
+    target = to
+    if initial is target:
+        raise UserError(f"{model_text(initial)} is both the initial and the target map; two different maps are wanted.")
+    level = _level(initial, level, "level")
+    to_level = _level(target, to_level, "toLevel")
+    python = find_python(session)
+    initial_map = density_map_of(initial)
+    target_map = density_map_on(target, initial)
+    _check_overlap(initial, target, target_map, to_level)
+    folder = _new_run_folder(session, directory, f"{initial.name}_to_{target.name}")
+
+    run = Run(folder, initial, target)
+    try:
+        run.initial_path.parent.mkdir(exist_ok=True)
+        write_map(run.initial_path, initial_map)
+        write_map(run.target_path, target_map)
+        run.write_models()
+    except OSError as error:
+        raise UserError(f"The folder {folder} cannot be written: {error.strerror}. Give another directory.") from error
+    training = {
+        "-i0": run.initial_path,
+        "-t0": level,
+        "-i1": run.target_path,
+        "-t1": to_level,
+        "-d": folder,
+        "-n": steps,
+        "-p": period or max(1, steps // 10),
+        "-b": binning,
+        "-w": weights,
+        "--depth": depth,
+        "--width": width,
+        "--w2_eps": w2_eps,
+        "--w2_iter": w2_iter,
+        "--mu_mesh": mu_mesh,
+        "--l2": loss == "l2",
+        "--lr": learning_rate or _LEARNING_RATES[loss],
+        "--seed": seed,
+        "--device": device,
+    }
+    session.logger.info(
+        f"CryoTRANS: {model_text(initial)} at level {level:.4g} to {model_text(target)} at level {to_level:.4g}, "
+        f"{steps} steps. All is kept in {folder}. {INTERPOLATION}"
+    )
+    return _begin(session, run, python, training, level, frames, device, open, wait)
+
+
+def resume(
+    session: Any,
+    folder: str,
+    steps: int | None = None,
+    frames: int = _N_FRAMES,
+    device: str | None = None,
+    open: bool = True,
+    wait: bool | None = None,
+) -> CryoTransJob:
+    """Go on with a run from its last checkpoint."""
+    run = _run_in(session, folder)
+    if run.is_active:
+        raise UserError(f"The run in {run.folder} is being trained now.")
+    content = _content(run)
+    done, n_steps = content["step"], steps if steps is not None else content["options"]["n_steps"]
+    if done >= n_steps:
+        raise UserError(
+            f"The run in {run.folder} has done its {done} steps. To go on beyond, give more: "
+            f"cryotrans resume {quoted(run.folder)} steps {2 * done or 1}"
+        )
+    python = find_python(session)
+    run.forget_closed()
+    run.initial = run.initial or _open_again(session, run, content, "initial")
+    run.target = run.target or _open_again(session, run, content, "target")
+    session.logger.info(f"CryoTRANS: going on with {run.title()} from step {done} of {n_steps}, in {run.folder}.")
+    training = {"--resume": True, "-d": run.folder, "-n": steps, "--device": device}
+    level = content["options"]["initial_level"]
+    return _begin(session, run, python, training, level, frames, device or content["device"]["asked"], open, wait)
+
+
+def _begin(
+    session: Any,
+    run: Run,
+    python: Path,
+    training: dict[str, object],
+    level: float,
+    n_frames: int,
+    device: str,
+    opens: bool,
+    wait: bool | None,
+) -> CryoTransJob:
+    wanted = Frames(
+        initial_path=_map_path(run, "initial"),
+        level=level,
+        weights=None,
+        options={"--frames": n_frames, "--device": device},
+        folder=None,
+        name=f"CryoTRANS {run.title()}",
+    )
+    job = CryoTransJob(session, run.title(), run, python, training, wanted, opens)
+    run.task = job
+    runs_of(session).add(session, run)
+    _run_task(session, job, wait)
+    return job
+
+
+# Prediction
+
+
+def predict(
+    session: Any,
+    initial: Any,
+    run: str | None = None,
+    weights: str | None = None,
+    level: float | None = None,
+    frames: int = _N_FRAMES,
+    reverse: bool = False,
+    directory: str | None = None,
+    name: str | None = None,
+    device: str = "auto",
+    wait: bool | None = None,
+) -> Any:
+    """Carry a map along a trained flow and open the frames; returns the series, or the job that will open it."""
+    if run is not None and weights is not None:
+        raise UserError("Give a run or weights, not both.")
+    trained = None if weights is not None else _run_for(session, initial, run)
+    if trained is not None:
+        content = _content(trained)
+        weights_path = trained.weights()
+        if weights_path is None:
+            raise UserError(f"The run in {trained.folder} has no weights yet: it has not come to its first checkpoint.")
+        if level is None:
+            level = content["options"]["initial_level"]
+    else:
+        assert weights is not None
+        weights_path = Path(weights).absolute()
+    level = _level(initial, level, "level")
+    python = find_python(session)
+    density_map = density_map_of(initial)
+    folder = _new_frames_folder(directory, trained, initial)
+    initial_path = folder / "initial.mrc"
+    try:
+        write_map(initial_path, density_map)
+    except OSError as error:
+        raise UserError(f"The folder {folder} cannot be written: {error.strerror}. Give another directory.") from error
+    if name is None:
+        name = f"CryoTRANS {_way(initial, trained, reverse)}"
+    wanted = Frames(
+        initial_path=initial_path,
+        level=level,
+        weights=weights_path,
+        options={"--frames": frames, "--reverse": reverse, "--device": device},
+        folder=folder,
+        name=name,
+    )
+    place = Run(trained.folder if trained is not None else folder, initial)
+    job = CryoTransJob(session, _way(initial, trained, reverse), place, python, None, wanted)
+    waited = _run_task(session, job, wait)
+    return job.series if waited else job
+
+
+def _run_for(session: Any, initial: Any, folder: str | None) -> Run:
+    if folder is not None:
+        return _run_in(session, folder)
+    found = runs_of(session).last_on(session, initial)
+    if found is None:
+        raise UserError(
+            f"No run on {model_text(initial)} is known. Train one, cryotrans train #{initial.id_string} to …, or say "
+            f"which: cryotrans predict #{initial.id_string} run FOLDER"
+        )
+    return found
+
+
+def _way(initial: Any, trained: Run | None, reverse: bool) -> str:
+    """ "A → B", "B → A", or "A" if it is not known where the flow leads."""
+    models = trained.models() if trained is not None else {}
+    if not models:
+        return initial.name + (", reversed" if reverse else "")
+    ends = [initial.name, models["target"]["name"]]
+    return " → ".join(ends[::-1] if reverse else ends)
+
+
+# Runs
+
+
+def stop(session: Any, run: str | None = None) -> list[CryoTransJob]:
+    """Have running jobs save, end, and open what there is."""
+    jobs = _active_jobs(session)
+    if run is not None:
+        folder = Path(run).expanduser().absolute()
+        jobs = [job for job in jobs if str(job.id) == run or job.folder == folder]
+        if not jobs:
+            raise UserError(f"No job of CryoTRANS has the number or the folder {run}. cryotrans runs lists them.")
+    elif not jobs:
+        raise UserError("No job of CryoTRANS is running.")
+    for job in jobs:
+        job.stop()
+        session.logger.info(f"CryoTRANS {job.name}: finishes the step it is at, saves and ends.")
+    return jobs
+
+
+def runs(session: Any) -> list[Run]:
+    """List the runs of this session and the recent ones of this user."""
+    _active_jobs(session)
+    found = known_runs(session)
+    if found:
+        session.logger.info(runs_table(found), is_html=True)
+    else:
+        session.logger.info(f"There are no runs yet. To try it: {link('cryotrans demo')}", is_html=True)
+    return found
+
+
+def _active_jobs(session: Any) -> list[CryoTransJob]:
+    jobs = session.tasks.find_by_class(CryoTransJob)
+    for job in jobs:
+        job.process()
+    return [job for job in jobs if not job.done]
+
+
+# Beginning
+
+
+def install(
+    session: Any, python: str | None = None, directory: str | None = None, wait: bool | None = None
+) -> Installation:
+    """Take or make a Python that has PyTorch, and try it."""
+    if python is not None and directory is not None:
+        raise UserError("Give a python to use, or a directory to make one in, not both.")
+    if any(not task.done for task in session.tasks.find_by_class(Installation)):
+        raise UserError("An installation is running already.")
+    task = Installation(
+        session,
+        Path(python).expanduser().absolute() if python is not None else None,
+        Path(directory).expanduser() if directory is not None else None,
+    )
+    _run_task(session, task, wait)
+    return task
+
+
+def demo(session: Any, directory: str | None = None) -> list[Any]:
+    """Make and open two maps of a made-up molecule, and say what to type next."""
+    folder = Path(directory).expanduser().absolute() if directory is not None else _home() / "demo"
+    pair = demo_pair.make_demo_pair()
+    models = []
+    for density_map, color in ((pair.initial, _INITIAL_COLOR), (pair.target, _TARGET_COLOR)):
+        path = folder / density_map.name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_map(path, density_map)
+        except OSError as error:
+            raise UserError(
+                f"The folder {folder} cannot be written: {error.strerror}. "
+                f"Give another: cryotrans demo directory FOLDER"
+            ) from error
+        [model] = run_command(session, f"open {quoted(path)}", log=False)
+        style = f"volume #{model.id_string} style surface level {demo_pair.LEVEL} color {color}"
+        run_command(session, style, log=False)
+        models.append(model)
+    initial, target = (f"#{model.id_string}" for model in models)
+    train_link = link(f"cryotrans train {initial} to {target}")
+    session.logger.info(
+        f"The smaller domain of this made-up molecule turns by {demo_pair.HINGE_ANGLE:g} degrees from {initial} "
+        f"({_INITIAL_COLOR}) to {target} ({_TARGET_COLOR}). Train the flow between them: {train_link}, some minutes "
+        f"without a GPU. The trajectory opens by itself; play it with vseries play. Files are in "
+        f"{html.escape(str(folder))}.",
+        is_html=True,
+    )
+    return models
+
+
+# What they share
+
+
+def _run_task(session: Any, task: BackgroundTask, wait: bool | None) -> bool:
+    """Start it; wait for it if so asked, or by default in scripts and without windows.  Returns whether it waited."""
+    if wait is None:
+        wait = bool(session.in_script) or not session.ui.is_gui
+    if wait:
+        task.wait()
+    else:
+        task.start()
+    return wait
+
+
+def _level(model: Any, level: float | None, keyword: str) -> float:
+    """The level that was given, else the one shown.
+
+    Raises:
+        UserError: none is shown, or it keeps nothing.
+    """
+    if level is None:
+        level = shown_level(model)
+    check_level(model, level, keyword)
+    assert level is not None
+    return level
+
+
+def _check_overlap(initial: Any, target: Any, target_map: DensityMap, level: float) -> None:
+    if not (target_map.density >= level).any():
+        raise UserError(
+            f"Nothing of {model_text(target)} above level {level:.4g} lies in the box of {model_text(initial)}. Move "
+            f"it there first, as with fitmap #{target.id_string} inMap #{initial.id_string}."
+        )
+
+
+def _home() -> Path:
+    return Path.home() / "CryoTRANS"
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.+-]+", "_", text).strip("._") or "map"
+
+
+def _new_run_folder(session: Any, directory: str | None, name: str) -> Path:
+    """The folder of a new run, made if it was not there.
+
+    Raises:
+        UserError: it holds a run, or cannot be made.
+    """
+    try:
+        if directory is None:
+            return free_folder(_home() / (_file_name(name) + "_1"))
+        folder = Path(directory).expanduser().absolute()
+        known = runs_of(session).find(folder)
+        if known is not None and known.is_active:
+            raise UserError(f"Another run is being trained in {folder}. Give another directory.")
+        RunDirectory(folder).check_free()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    except InputError as error:
+        if folder.is_dir():
+            advice = f"Go on with it, cryotrans resume {quoted(folder)}, or give another directory."
+            raise UserError(f"{folder} holds a run already. {advice}") from error
+        raise UserError(f"{folder} is a file. Give another directory.") from error
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be made: {error.strerror}. Give another directory.") from error
+
+
+def _new_frames_folder(directory: str | None, trained: Run | None, initial: Any) -> Path:
+    """The folder of new frames, made if it was not there.
+
+    Raises:
+        UserError: it holds frames, or cannot be made.
+    """
+    try:
+        if directory is None:
+            if trained is not None:
+                return free_folder(trained.folder / "frames")
+            return free_folder(_home() / (_file_name(initial.name) + "_frames"))
+        folder = Path(directory).expanduser().absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be made: {error.strerror}. Give another directory.") from error
+    if any(folder.glob("frame_*.mrc")):
+        raise UserError(f"{folder} holds frames already. Give another directory.")
+    return folder
+
+
+def _run_in(session: Any, folder: str) -> Run:
+    path = Path(folder).expanduser().absolute()
+    return runs_of(session).find(path) or Run(path)
+
+
+def _content(run: Run) -> dict[str, Any]:
+    """What run.json says.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    try:
+        content = run.content()
+    except InputError as error:
+        raise UserError(str(error)) from error
+    if not content:
+        raise UserError(f"{run.folder} holds no run that has begun. cryotrans runs lists the runs that are known.")
+    return content
+
+
+def _map_path(run: Run, key: str) -> Path:
+    """The run's map as the worker gets it; a run of the programs has it elsewhere."""
+    own = run.initial_path if key == "initial" else run.target_path
+    return own if own.is_file() else Path(run.content()[key]["path"])
+
+
+def _open_again(session: Any, run: Run, content: dict[str, Any], key: str) -> Any:
+    """The open model that the run's map was, else the run's map, opened and hidden."""
+    from chimerax.map import Volume
+
+    path = _map_path(run, key)
+    paths = {str(path), run.models().get(key, {}).get("path"), content[key]["path"]} - {None}
+    for model in session.models.list(type=Volume):
+        if source_of(model) in paths:
+            return model
+    if not path.is_file():
+        raise UserError(f"The map {path} of this run is gone, so that it cannot be resumed. Start a new run.")
+    [model] = run_command(session, f"open {quoted(path)}", log=False)
+    model.name = run.models()[key]["name"]
+    model.display = False
+    return model
+
+
+# Registration
+
+
+class _Command(NamedTuple):
+    function: Any
+    description: dict[str, Any]
+
+
+_TRAIN_KEYWORDS = [
+    ("to", MapArg),
+    ("level", FloatArg),
+    ("to_level", FloatArg),
+    ("steps", _COUNT),
+    ("period", _COUNT),
+    ("loss", EnumOf(LOSSES)),
+    ("learning_rate", _POSITIVE),
+    ("depth", _COUNT),
+    ("width", _COUNT),
+    ("w2_eps", _POSITIVE),
+    ("w2_iter", _COUNT),
+    ("mu_mesh", _NOT_NEGATIVE),
+    ("binning", _COUNT),
+    ("weights", OpenFileNameArg),
+    ("directory", SaveFolderNameArg),
+    ("device", DeviceArg),
+    ("seed", _SEED),
+    ("frames", _FRAMES),
+    ("open", BoolArg),
+    ("wait", BoolArg),
+]
+_PREDICT_KEYWORDS = [
+    ("run", OpenFolderNameArg),
+    ("weights", OpenFileNameArg),
+    ("level", FloatArg),
+    ("frames", _FRAMES),
+    ("reverse", BoolArg),
+    ("directory", SaveFolderNameArg),
+    ("name", StringArg),
+    ("device", DeviceArg),
+    ("wait", BoolArg),
+]
+_RESUME_KEYWORDS = [
+    ("steps", _COUNT),
+    ("frames", _FRAMES),
+    ("device", DeviceArg),
+    ("open", BoolArg),
+    ("wait", BoolArg),
+]
+
+COMMANDS = {
+    "cryotrans train": _Command(
+        train,
+        {
+            "required": [("initial", MapArg)],
+            "keyword": _TRAIN_KEYWORDS,
+            "required_arguments": ["to"],
+            "synopsis": "Learn the flow that carries one map onto another",
+        },
+    ),
+    "cryotrans predict": _Command(
+        predict,
+        {
+            "required": [("initial", MapArg)],
+            "keyword": _PREDICT_KEYWORDS,
+            "synopsis": "Open the trajectory of a trained flow as a volume series",
+        },
+    ),
+    "cryotrans stop": _Command(
+        stop, {"optional": [("run", StringArg)], "synopsis": "Save and end training, and open what there is"}
+    ),
+    "cryotrans resume": _Command(
+        resume,
+        {
+            "required": [("folder", OpenFolderNameArg)],
+            "keyword": _RESUME_KEYWORDS,
+            "synopsis": "Go on with training from its last checkpoint",
+        },
+    ),
+    "cryotrans runs": _Command(runs, {"synopsis": "List training runs"}),
+    "cryotrans install": _Command(
+        install,
+        {
+            "keyword": [("python", OpenFileNameArg), ("directory", SaveFolderNameArg), ("wait", BoolArg)],
+            "synopsis": "Take or make a Python that has PyTorch",
+        },
+    ),
+    "cryotrans demo": _Command(
+        demo, {"keyword": [("directory", SaveFolderNameArg)], "synopsis": "Open two maps to try CryoTRANS on"}
+    ),
+}
+
+
+def register_command(name: str, logger: Any) -> None:
+    """Register one command with ChimeraX."""
+    command = COMMANDS[name]
+    register(name, CmdDesc(**command.description), command.function, logger=logger)

@@ -1,0 +1,236 @@
+"""Training and prediction in the background: what the worker reports, said in the status line and in the Log.
+
+After a training that finished, or was stopped, the same job has the frames made and opens them as a volume series.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from chimerax.core.errors import UserError
+
+from .background import BackgroundTask, Message
+from .engine.run_directory import STATE_FILE
+from .failures import in_words_of_commands
+from .markup import link, quoted, table
+from .runs import Run, free_folder, open_command
+from .worker_python import environment, worker_command
+
+
+class Frames(NamedTuple):
+    """What is wanted of a prediction.
+
+    Attributes:
+        initial_path: the map to carry.
+        level: its level, map units.
+        weights: the flow; None for the run's own.
+        options: others of the program, as in `command_line`.
+        folder: where the frames go; None for a new folder in the run's.
+        name: of the series.
+    """
+
+    initial_path: Path
+    level: float
+    weights: Path | None
+    options: Mapping[str, object]
+    folder: Path | None
+    name: str
+
+
+class CryoTransJob(BackgroundTask):
+    """Trains a run, makes the frames of its trajectory, or both, and opens them.
+
+    Attributes:
+        folder: what the files are in.
+        series: the volume series, once it is open.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        name: str,
+        run: Run,
+        python: Path,
+        training: Mapping[str, object] | None,
+        frames: Frames | None,
+        opens: bool = True,
+    ) -> None:
+        """
+        Args:
+            session: ChimeraX's.
+            name: what messages call it, the maps.
+            run: the run; its initial map is where the series is placed, and without it nothing is opened.
+            python: runs the worker.
+            training: options of the training program, as in `command_line`; None to train no more.
+            frames: which frames to make; None for none.
+            opens: open them.
+        """
+        super().__init__(session, name)
+        self.folder = run.folder
+        self.series: Any = None
+        self._run, self._python, self._training, self._frames, self._opens = run, python, training, frames, opens
+        self._trained: Message | None = None  # the worker's last words
+        self._framed: Message | None = None
+        self._started_with: Message = {}
+        self._said: set[str] = set()  # by both programs, worth saying once
+
+    # On the task's thread
+
+    def work(self) -> None:
+        if self._training is not None:
+            end = self._run_worker("train", command_line(self._training))
+            if end is None or end["step"] == 0:
+                return
+        if self._frames is None or self.leaving:
+            return
+        wanted = self._frames
+        weights = wanted.weights or self._run.weights()
+        folder = wanted.folder or free_folder(self.folder / "frames")
+        arguments = command_line(
+            {"-i": wanted.initial_path, "-t": wanted.level, "-d": folder, "-w": weights, **wanted.options}
+        )
+        self._run_worker("predict", arguments)
+
+    def _run_worker(self, program: str, arguments: Sequence[str]) -> Message | None:
+        command = worker_command(self._python, program, arguments)
+        outcome = self.run_program(command, self._run.log_path, environment(self._python))
+        if outcome.failure is not None:
+            raise UserError(outcome.failure)
+        return outcome.end
+
+    # On the main thread
+
+    def take_up(self, message: Message) -> None:
+        take_up = getattr(self, f"_take_up_{message['event']}", None)
+        if take_up is not None:
+            take_up(message)
+
+    def _take_up_start(self, message: Message) -> None:
+        self._started_with = message
+        self._status("training begins" if "n_steps" in message else "making frames")
+
+    def _take_up_note(self, message: Message) -> None:
+        self._say_once(self.session.logger.info, message["text"])
+
+    def _take_up_warning(self, message: Message) -> None:
+        self._say_once(self.session.logger.warning, message["text"])
+
+    def _say_once(self, say: Callable[[str], None], text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            say(f"CryoTRANS {self.name}: {in_words_of_commands(text)}")
+
+    def _take_up_step(self, message: Message) -> None:
+        left = time_text(message["seconds_left"])
+        n_steps = self._started_with["n_steps"]
+        self._status(f"step {message['step']} of {n_steps}, loss {message['loss']:.3g}, about {left} left")
+
+    def _take_up_checkpoint(self, message: Message) -> None:
+        n_steps = self._started_with["n_steps"]
+        self.session.logger.info(
+            f"CryoTRANS {self.name}: step {message['step']} of {n_steps}, loss {message['loss']:.4g}, "
+            f"{time_text(message['seconds'])}"
+        )
+
+    def _take_up_frame(self, message: Message) -> None:
+        self._status(f"frame {message['number'] + 1} of {self._started_with['n_frames']}")
+
+    def _take_up_end(self, message: Message) -> None:
+        if "step" in message:
+            self._trained = {**message, "device": self._started_with["device"]}
+        else:
+            self._framed = message
+
+    def finish(self) -> None:
+        self._status("")
+        self._run.forget_closed()
+        if self.error is not None:
+            self.error = f"CryoTRANS {self.name}: {self._with_way_out(self.error)}"
+            if not self.is_waited_for:
+                self.session.logger.error(self.error)
+            self._log_links()
+            return
+        complete = self._framed is not None and self._framed["state"] == "finished"
+        if complete and self._opens and not self.leaving and self._run.initial is not None:
+            self._open()
+        if self._trained is not None or self._framed is not None:
+            self.session.logger.info(self._table(), is_html=True)
+        self._log_links()
+
+    def _status(self, text: str) -> None:
+        several = sum(not task.done for task in self.session.tasks.find_by_class(CryoTransJob)) > 1
+        self.session.logger.status(f"CryoTRANS{f' {self.name}' if several else ''}: {text}" if text else "")
+
+    def _with_way_out(self, error: str) -> str:
+        if (self.folder / STATE_FILE).is_file() and self._training is not None and self._trained is None:
+            error += f" The last checkpoint is whole: cryotrans resume {quoted(self.folder)} goes on from it."
+        return f"{error} The full output is in {self._run.log_path}."
+
+    def _open(self) -> None:
+        from .series import open_series
+
+        assert self._frames is not None
+        run = self._run
+        name = self._frames.name
+        self.series = open_series(self.session, self._frame_paths(), name, like=run.initial, level=self._frames.level)
+        for model in (run.initial, run.target):
+            if model is not None:
+                model.display = False
+
+    def _frame_paths(self) -> list[str]:
+        assert self._framed is not None
+        return [str(Path(self._framed["directory"], name)) for name in self._framed["files"]]
+
+    def _table(self) -> str:
+        facts: dict[str, str] = {"Maps": self.name}
+        if (trained := self._trained) is not None:
+            facts["Steps"] = f"{trained['step']} of {trained['n_steps']} ({trained['state']})"
+            facts["Loss"] = f"{trained['loss']:.4g}"
+            facts["Mass outside the box"] = f"{trained['mass_outside']:.2%}"
+            facts["Time"] = f"{time_text(trained['seconds'])} on {trained['device']}"
+        facts["Folder"] = str(self.folder)
+        facts["Files"] = "net.pt, loss.log, run.json, worker.log" if trained is not None else ""
+        if (framed := self._framed) is not None:
+            names = framed["files"]
+            facts["Frames"] = f"{len(names)} in {framed['directory']}" if names else "none"
+            if trained is None and framed["mass_outside"]:
+                facts["Mass outside the box"] = f"{framed['mass_outside']:.2%}"
+        return table([f"<b>{key}</b>", html.escape(text)] for key, text in facts.items() if text)
+
+    def _log_links(self) -> None:
+        """What can be done next."""
+        lines = []
+        if self.series is not None:
+            series = f"#{self.series.id_string}"
+            lines.append(f"Play it: {link(f'vseries play {series}')}")
+        elif self._framed is not None and self._framed["files"]:
+            why = "" if self._run.initial is not None else "The initial map has been closed, so nothing was opened. "
+            lines.append(f"{why}Open the frames: {link(open_command(Path(self._framed['directory'])))}")
+        trained = self._trained
+        unfinished = self._training is not None and (trained is None or trained["state"] != "finished")
+        if unfinished and (self.folder / STATE_FILE).is_file():
+            lines.append(f"Go on training: {link(f'cryotrans resume {quoted(self.folder)}')}")
+        if lines:
+            self.session.logger.info("<br>".join(lines), is_html=True)
+
+
+def time_text(seconds: float) -> str:
+    """ "40 s", "3 min", "2.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def command_line(options: Mapping[str, object]) -> list[str]:
+    """Command line of {"-n": 100, "--l2": True, "-w": None}: flags that are True stand alone, None is left out."""
+    words: list[str] = []
+    for flag, value in options.items():
+        if value is None or value is False:
+            continue
+        words.append(flag)
+        if value is not True:
+            words.append(repr(value) if isinstance(value, float) else str(value))
+    return words

@@ -1,0 +1,29 @@
+"""HTML for ChimeraX's Log."""
+
+from __future__ import annotations
+
+import html
+import urllib.parse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from chimerax.core.commands import quote_path_if_necessary
+
+
+def quoted(path: str | Path) -> str:
+    """A path as it is typed in a command."""
+    return quote_path_if_necessary(str(path))
+
+
+def link(command: str, text: str | None = None) -> str:
+    """A link that runs a command; by default it shows the command."""
+    return f'<a href="cxcmd:{urllib.parse.quote(command)}">{html.escape(command if text is None else text)}</a>'
+
+
+def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
+    """A table of cells that are HTML already."""
+    lines = ['<table border="1" cellpadding="4" cellspacing="0">']
+    if head:
+        lines.append("<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>")
+    lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows]
+    return "\n".join([*lines, "</table>"])

@@ -1,0 +1,248 @@
+"""Which Python runs the engine, and making one that has PyTorch.
+
+PyTorch is kept out of ChimeraX's own Python, which it can spoil (other versions of numpy and setuptools), so the engine
+runs in another: one that the user named, else a virtual environment that `cryotrans install` made, else ChimeraX's own
+if PyTorch has been put there all the same.
+
+An environment of ours holds two files: one says from its beginning that it is ours, so that nothing of the user's is
+ever removed, and one says at the end that all of it is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import chimerax
+from chimerax.core.errors import UserError
+from chimerax.core.python_utils import chimerax_python_executable
+
+from .background import BackgroundTask, Message
+from .engine.demo_pair import LEVEL, make_demo_pair
+from .engine.density_map import write_map
+from .failures import in_words_of_commands
+from .markup import link
+from .settings import user_settings
+
+PACKAGES = ("numpy", "torch")
+_PACKAGE_FOLDER = Path(__file__).absolute().parent
+_OURS = "made_by_cryotrans.txt"
+_WHOLE = "cryotrans_ready.txt"
+_SECONDS_TO_ANSWER = 60  # of a Python just asked what it has; a cold disk can take long
+
+# Asked of a Python before PyTorch is imported, which takes seconds.
+_QUESTION = """
+import importlib.util, json, sys
+missing = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]
+print(json.dumps({"version": list(sys.version_info[:2]), "missing": missing}))
+"""
+
+
+def worker_command(python: Path, program: str, arguments: Sequence[str]) -> list[str]:
+    """The command line of a worker: reports as JSON, stops when its standard input is closed."""
+    return [str(python), str(_PACKAGE_FOLDER), program, *arguments, "--progress", "json", "--stop-with-input"]
+
+
+def environment(python: Path) -> dict[str, str]:
+    """The environment variables of a worker: ours, less what ChimeraX's or the user's Python was told."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    if python == _own_python() and site.USER_BASE:
+        variables["PYTHONUSERBASE"] = site.USER_BASE  # where ChimeraX's pip puts packages
+    if sys.platform == "darwin":
+        variables["PYTORCH_ENABLE_MPS_FALLBACK"] = "1"
+    return variables
+
+
+def find_python(session: Any) -> Path:
+    """The Python that is to run the engine.
+
+    Raises:
+        UserError: none has PyTorch, or the one that was chosen does not work any more; says what to do.
+    """
+    chosen = user_settings(session).python
+    candidates = [Path(chosen)] if chosen else [python_of(default_folder()), _own_python()]
+    problem = None
+    for python in candidates:
+        trouble = trouble_with(python)
+        if trouble is None:
+            return python
+        if problem is None and (chosen or _is_ours(_folder_of(python))):
+            problem = trouble
+    session.logger.info(f"Install PyTorch for CryoTRANS: {link('cryotrans install')}", is_html=True)
+    raise UserError(
+        (problem or "CryoTRANS needs PyTorch, which is not here yet.")
+        + " Type: cryotrans install  (downloads it, up to 3 GB, into a folder of its own; ChimeraX is left as it is)."
+        " Or name a Python that has it: cryotrans install python PATH"
+    )
+
+
+def trouble_with(python: Path) -> str | None:
+    """Why this Python cannot run the engine, None if it looks as if it could."""
+    folder = _folder_of(python)
+    if _is_ours(folder):
+        if not _base_is_there(folder):
+            return (
+                f"The Python environment in {folder} was made with a Python that is gone, as after an upgrade of "
+                f"ChimeraX; it has to be made again."
+            )
+        if not (folder / _WHOLE).is_file():
+            return f"The Python environment in {folder} is half made: its installation did not come to its end."
+    if not python.is_file():
+        return f"There is no Python {python}."
+    command = [str(python), "-c", _QUESTION, *PACKAGES]
+    try:
+        done = subprocess.run(
+            command,
+            env=environment(python),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS_TO_ANSWER,
+            check=False,
+            **_without_window(),
+        )
+        answer = json.loads(done.stdout)
+        version, missing = tuple(answer["version"]), answer["missing"]
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
+        return f"{python} does not answer as a Python does."
+    if version < (3, 9):
+        return f"{python} is Python {version[0]}.{version[1]}; Python 3.9 or later is needed."
+    if missing:
+        return f"{python} has no {' and no '.join(missing)}."
+    return None
+
+
+def default_folder() -> Path:
+    """Where `cryotrans install` makes its environment: kept when ChimeraX is upgraded."""
+    return Path(chimerax.app_dirs_unversioned.user_data_dir) / "CryoTRANS" / "python"
+
+
+def python_of(folder: Path) -> Path:
+    """The Python of the environment in a folder."""
+    return folder / "Scripts" / "python.exe" if sys.platform == "win32" else folder / "bin" / "python"
+
+
+class Installation(BackgroundTask):
+    """Makes an environment with PyTorch, or takes a Python that has it, and tries it with a training of two steps.
+
+    The Python is used from then on if the training worked.
+    """
+
+    belongs_to_session = False
+
+    def __init__(self, session: Any, python: Path | None, folder: Path | None) -> None:
+        """
+        Args:
+            session: ChimeraX's.
+            python: the Python to take; None to make an environment.
+            folder: where to make it; by default, default_folder().
+        Raises:
+            UserError: the Python cannot be used, or the folder is not ours to write into.
+        """
+        if python is not None:
+            trouble = trouble_with(python)
+            if trouble is not None:
+                raise UserError(f"{trouble} Nothing was changed.")
+        else:
+            folder = (folder or default_folder()).absolute()
+            if folder.exists() and not _is_ours(folder) and (not folder.is_dir() or any(folder.iterdir())):
+                raise UserError(f"{folder} holds something else. Give a folder that is new or empty.")
+        super().__init__(session, "installation")
+        self.python = python if python is not None else python_of(folder)  # type: ignore[arg-type]
+        self._folder = folder if python is None else None
+        self._device = ""
+
+    def work(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="cryotrans_") as scratch:
+            if self._folder is not None and trouble_with(self.python) is not None:
+                self._make_environment(self._folder, Path(scratch))
+                if self.leaving:
+                    return
+            self._try_training(Path(scratch))
+
+    def _make_environment(self, folder: Path, scratch: Path) -> None:
+        if folder.exists():
+            if any(folder.iterdir()):
+                self.tell("line", text=f"Removing {folder}, which is half made or cannot be used any more.")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        (folder / _OURS).write_text("Made by the ChimeraX command cryotrans install; remove this folder as you like.\n")
+        own, log = _own_python(), scratch / "install.log"
+        pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
+        for command in ([str(own), "-m", "venv", str(folder)], [*pip, *PACKAGES]):
+            self.tell("line", text="$ " + " ".join(command))
+            outcome = self.run_program(command, log, environment(Path(command[0])), reports=False)
+            if self.leaving:
+                return
+            if outcome.failure is not None:
+                raise UserError(f"{outcome.failure}. The Log has all of its output. Type it again to start afresh.")
+        (folder / _WHOLE).write_text(f"{own}\n")
+
+    def _try_training(self, scratch: Path) -> None:
+        self.tell("line", text=f"Trying it: two steps of training with {self.python}")
+        pair = make_demo_pair()
+        arguments = ["-t0", str(LEVEL), "-t1", str(LEVEL), "-d", str(scratch / "run"), "-n", "2", "-p", "1"]
+        for flag, density_map in (("-i0", pair.initial), ("-i1", pair.target)):
+            write_map(scratch / density_map.name, density_map)
+            arguments += [flag, str(scratch / density_map.name)]
+        command = worker_command(self.python, "train", arguments)
+        outcome = self.run_program(command, scratch / "worker.log", environment(self.python))
+        if outcome.failure is not None:
+            raise UserError(f"The training to try it failed. {outcome.failure}")
+        self.tell("tried", end=outcome.end)
+
+    def take_up(self, message: Message) -> None:
+        logger = self.session.logger
+        if message["event"] == "line":
+            logger.info(message["text"].rstrip())
+            logger.status(f"CryoTRANS installation: {message['text'].strip()[:80]}")
+        elif message["event"] in ("note", "warning"):
+            logger.info(in_words_of_commands(message["text"]))
+        elif message["event"] == "tried" and message["end"] is not None and message["end"]["state"] == "finished":
+            user_settings(self.session).python = str(self.python)
+            logger.info(f"CryoTRANS is ready: it runs in {self.python}.")
+
+    def finish(self) -> None:
+        self.session.logger.status("")
+        if self.error is not None:
+            self.error = f"cryotrans install: {self.error}"
+            if not self.is_waited_for:
+                self.session.logger.error(self.error)
+        elif self.leaving:
+            self.session.logger.info("CryoTRANS installation: stopped. Type it again to start afresh.")
+
+
+def _own_python() -> Path:
+    return Path(chimerax_python_executable())
+
+
+def _folder_of(python: Path) -> Path:
+    return python.parent.parent
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / _OURS).is_file()
+
+
+def _base_is_there(folder: Path) -> bool:
+    """Is the Python that an environment was made with still there?  True before the environment says which it is."""
+    try:
+        lines = (folder / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return True
+    home = next((line.partition("=")[2].strip() for line in lines if line.partition("=")[0].strip() == "home"), "")
+    return not home or (Path(home).is_dir() and (sys.platform == "win32" or python_of(folder).exists()))
+
+
+def _without_window() -> Mapping[str, Any]:
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NO_WINDOW}
+    return {}

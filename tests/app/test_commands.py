@@ -1,0 +1,452 @@
+"""The commands as they are typed, with the real worker on a small map.
+
+Where only the worker's command line is of interest, a Python that notes it stands in for the one that trains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import phantoms
+import pytest
+from chimerax.core.commands import run as run_command
+from chimerax.core.errors import UserError
+
+from chimerax.cryotrans import commands
+from chimerax.cryotrans.engine.density_map import read_map, same_grid
+from chimerax.cryotrans.runs import Run, runs_of
+from chimerax.cryotrans.settings import user_settings
+
+SMALL = "depth 2 width 8 w2Iter 2"
+
+
+def _content(folder):
+    return json.loads((Path(folder) / "run.json").read_text())
+
+
+@pytest.fixture
+def noted(session, home, tmp_path):
+    """noted() is what the worker was started with; the Python of the settings starts none and fails."""
+    path = tmp_path / "arguments.json"
+    note = f"import json, sys; json.dump(sys.argv[1:], open({str(path)!r}, 'w')); sys.exit('a stand-in')"
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\n[ "$1" = -c ] || set -- -c "{note}" "$@"\nexec "{sys.executable}" "$@"\n')
+    script.chmod(0o755)
+    user_settings(session).python = str(script)
+
+    def noted():
+        folder, program, *words = json.loads(path.read_text())
+        assert Path(folder).joinpath("__main__.py").is_file()
+        assert words[-3:] == ["--progress", "json", "--stop-with-input"]
+        options = {}
+        for word in words[:-3]:
+            if re.match(r"--?[a-z]", word):
+                flag = word
+                options[flag] = True
+            else:
+                options[flag] = word
+        return program, options
+
+    return noted
+
+
+# Training
+
+
+def test_train_opens_the_trajectory(session, run, home, pair):
+    job = run(f"cryotrans train #1 to #2 steps 20 {SMALL} frames 3 device cpu")
+    assert job.done and job.error is None
+    assert job.series in session.models.list()
+    assert job.series.name == "CryoTRANS A → B" and len(job.series.maps) == 3
+    np.testing.assert_allclose(job.series.maps[0].data.origin, pair[0].data.origin, atol=1e-4)
+    assert not pair[0].display and not pair[1].display
+    assert job.folder == home / "CryoTRANS" / "A_to_B_1"
+    assert sorted(path.name for path in (job.folder / "frames").iterdir()) == [f"frame_0{i}.mrc" for i in range(3)]
+    content = _content(job.folder)
+    assert content["state"] == "finished" and content["step"] == 20
+    assert content["options"]["initial_level"] == content["options"]["target_level"] == phantoms.LEVEL  # as shown
+    text = "\n".join(session.test_log.texts("info"))
+    assert "#1 A at level 0.5 to #2 B at level 0.5, 20 steps" in text
+    assert str(job.folder) in text and "interpolation" in text
+    assert len(re.findall(r"CryoTRANS A → B: step \d+ of 20, loss", text)) == 11  # every tenth of the run, and step 0
+    assert "20 of 20 (finished)" in text and "on cpu" in text
+    assert f"cxcmd:vseries%20play%20%23{job.series.id_string}" in text
+
+
+def test_train_takes_every_option(session, run, home, pair, a_run, tmp_path):
+    options = {
+        "level": 0.45,
+        "toLevel": 0.55,
+        "steps": 3,
+        "period": 2,
+        "loss": "l2",
+        "learningRate": 0.002,
+        "w2Eps": 0.001,
+        "w2Iter": 4,
+        "muMesh": 0.1,
+        "binning": 2,
+        "depth": 2,
+        "width": 8,
+        "device": "cpu",
+        "seed": 7,
+        "frames": 2,
+    }
+    words = " ".join(f"{key} {value}" for key, value in options.items())
+    folder = tmp_path / "new folder"
+    job = run(f'cryotrans train #1 to #2 {words} weights "{a_run}/net.pt" directory "{folder}" open false wait true')
+    assert job.folder == folder and job.series is None
+    content = _content(folder)
+    assert content["options"] == {
+        "initial_level": 0.45,
+        "target_level": 0.55,
+        "n_steps": 3,
+        "period": 2,
+        "bin_size": 2,
+        "depth": 2,
+        "width": 8,
+        "loss": "l2",
+        "epsilon": 0.001,
+        "n_iterations": 4,
+        "learning_rate": 0.002,
+        "mu_mesh": 0.1,
+        "seed": 7,
+    }
+    assert content["weights_from"] == f"{a_run}/net.pt" and content["device"]["asked"] == "cpu"
+    assert len(list((folder / "frames").glob("*.mrc"))) == 2
+    assert [model.name for model in session.models.list() if model.parent is session.models.scene_root_model] == [
+        "A",
+        "B",
+    ]
+    assert pair[0].display and pair[1].display
+    [opener] = [text for text in session.test_log.texts("info") if "Open the frames" in text]
+    command = re.search(r'href="cxcmd:([^"]+)"', opener)[1]
+    from urllib.parse import unquote
+
+    [series] = run_command(session, unquote(command))[:1]
+    assert len(series.maps) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("", {"-n": "1000", "-p": "100", "--lr": "0.001", "--device": "auto"}),
+        ("steps 5", {"-n": "5", "-p": "1"}),
+        ("loss l2", {"--l2": True, "--lr": "0.0001"}),
+        ("device cuda:1", {"--device": "cuda:1"}),
+    ],
+)
+def test_train_has_defaults(run, pair, noted, typed, wanted):
+    with pytest.raises(UserError, match="a stand-in"):
+        run(f"cryotrans train #1 to #2 {typed}")
+    program, options = noted()
+    assert program == "train"
+    assert {flag: options[flag] for flag in wanted} == wanted
+    maps = {"-i0", "-t0", "-i1", "-t1", "-d"}
+    assert set(options) == maps | {"-n", "-p", "--lr", "--device"} | set(wanted)  # the rest is the engine's choice
+
+
+def test_target_comes_onto_the_grid_of_the_initial_as_displayed(run, pair, noted, tmp_path):
+    path = phantoms.write_mrc(tmp_path / "C.mrc", phantoms.two_domains(1.0, (26, 30, 34)), (1.2, 1.2, 1.2))
+    run(f'open "{path}" name C')
+    run("volume #3 style surface level 0.4 step 2")
+    run("turn z 20 models #3")
+    with pytest.raises(UserError, match="a stand-in"):
+        run("cryotrans train #1 to #3")
+    _, options = noted()
+    initial, target = read_map(options["-i0"]), read_map(options["-i1"])
+    assert same_grid(initial, target) and initial.grid_shape == phantoms.SHAPE
+    np.testing.assert_array_equal(initial.density, pair[0].full_matrix())
+    assert (options["-t0"], options["-t1"]) == ("0.5", "0.4")
+    assert 0.4 < target.density.max() < 1.2
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("steps 0", "greater than or equal to 1"),
+        ("period 0", "greater than or equal to 1"),
+        ("loss l3", "Should be one of"),
+        ("learningRate 0", "greater than 0"),
+        ("depth 0", "greater than or equal to 1"),
+        ("width 0", "greater than or equal to 1"),
+        ("w2Eps 0", "greater than 0"),
+        ("w2Iter 0", "greater than or equal to 1"),
+        ("muMesh -1", "greater than or equal to 0"),
+        ("binning 0", "greater than or equal to 1"),
+        ("weights /no/such/file", "does not exist"),
+        ("device gpu", "cuda:N"),
+        ("device cuda:x", "cuda:N"),
+        ("seed -1", "greater than or equal to 0"),
+        ("frames 1", "greater than or equal to 2"),
+        ("open perhaps", "true or false"),
+        ("wait perhaps", "true or false"),
+        ("level high", "Expected a number"),
+        ("epochs 5", "unknown|Expected"),
+    ],
+)
+def test_out_of_range_is_the_parsers_error(run, home, pair, typed, message):
+    with pytest.raises(UserError, match=message):
+        run(f"cryotrans train #1 to #2 {typed}")
+    assert not (home / "CryoTRANS").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("#1 to #1", "#1 A is both the initial and the target"),
+        ("#1 #2", "Must specify one map, got 2"),
+        ("#1", '"to" argument'),
+        ("#1 to #2 level 5", r"#1 A.*level"),
+        ("#1 to #2 toLevel 5", r"#2 B.*toLevel"),
+        ("#1 to #2 level -0.1", r"#1 A.*level"),
+    ],
+)
+def test_train_says_what_is_wrong_with_the_maps(run, home, pair, typed, message):
+    with pytest.raises(UserError, match=message):
+        run(f"cryotrans train {typed}")
+    assert not (home / "CryoTRANS").exists()
+
+
+@pytest.mark.parametrize(("number", "keyword"), [(1, "level"), (2, "toLevel")])
+def test_train_asks_for_the_level_of_a_map_shown_as_an_image(run, home, pair, number, keyword):
+    run(f"volume #{number} style image")
+    message = rf"#{number} . shows no surface whose level.* {keyword} 0\.\d+ keeps the highest 1 %"
+    with pytest.raises(UserError, match=message):
+        run("cryotrans train #1 to #2")
+
+
+def test_train_refuses_maps_that_do_not_overlap(run, home, pair):
+    run("move x 35 models #2")  # what is left of it in the box is noise
+    with pytest.raises(UserError, match=r"Nothing of #2 B above level 0.5 lies in the box of #1 A.*fitmap #2 inMap #1"):
+        run("cryotrans train #1 to #2")
+    run("move x 500 models #2")
+    with pytest.raises(UserError, match="#2 B has no density in the box of #1 A"):
+        run("cryotrans train #1 to #2")
+    assert not (home / "CryoTRANS").exists()
+
+
+def test_each_run_has_a_folder_of_its_own(run, pair, noted, home):
+    run("rename #1 'x/y: z'")
+    for number in (1, 2):
+        with pytest.raises(UserError, match="a stand-in"):
+            run("cryotrans train #1 to #2")
+        assert Path(noted()[1]["-d"]) == home / "CryoTRANS" / ("x_y_z_to_B_1" if number == 1 else "x_y_z_to_B_1_2")
+
+
+def test_train_refuses_a_folder_that_holds_a_run(run, home, pair, a_run):
+    before = sorted(a_run.rglob("*"))
+    with pytest.raises(UserError, match=r'a run holds a run already.*cryotrans resume ".*a run".*another directory'):
+        run(f'cryotrans train #1 to #2 directory "{a_run}"')
+    with pytest.raises(UserError, match=r"run\.json is a file"):
+        run(f'cryotrans train #1 to #2 directory "{a_run}/run.json"')
+    assert sorted(a_run.rglob("*")) == before
+
+
+def test_train_says_when_the_folder_cannot_be_made(run, home, pair, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Give another directory"):
+        run(f'cryotrans train #1 to #2 directory "{tmp_path}/file/below"')
+
+
+@pytest.mark.parametrize(
+    ("in_script", "is_gui", "typed", "waits"),
+    [
+        (False, True, "", False),
+        (True, True, "", True),
+        (False, False, "", True),
+        (True, True, "wait false", False),
+        (False, True, "wait true", True),
+    ],
+)
+def test_commands_wait_in_scripts_and_without_windows(
+    session, run, pair, noted, monkeypatch, in_script, is_gui, typed, waits
+):
+    monkeypatch.setattr(session.ui, "is_gui", is_gui)
+    with session.in_script if in_script else contextlib.nullcontext():
+        if waits:
+            with pytest.raises(UserError, match="a stand-in"):
+                run(f"cryotrans train #1 to #2 {typed}")
+        else:
+            job = run(f"cryotrans train #1 to #2 {typed}")
+            assert not job.done
+            assert session.ui.wait_for(lambda: job.done)
+            assert "a stand-in" in session.test_log.texts("error")[-1]
+
+
+# Prediction
+
+
+def test_predict_takes_the_last_run_on_the_map(session, run, home, pair, a_run):
+    with pytest.raises(UserError, match=r"No run on #1 A is known.*cryotrans predict #1 run FOLDER"):
+        run("cryotrans predict #1")
+    runs_of(session).add(session, commands._run_in(session, str(a_run)))
+    runs_of(session).find(a_run).initial = pair[0]
+    series = run("cryotrans predict #1 device cpu")
+    assert series.name == "CryoTRANS A → B" and len(series.maps) == 11
+    assert not pair[0].display and pair[1].display
+    assert len(list((a_run / "frames").glob("frame_*.mrc"))) == 11
+    assert (a_run / "frames" / "initial.mrc").is_file()
+    with pytest.raises(UserError, match="No run on #2 B is known"):
+        run("cryotrans predict #2")
+
+
+def test_predict_takes_every_option(session, run, home, pair, a_run, tmp_path):
+    folder = tmp_path / "new frames"
+    series = run(
+        f'cryotrans predict #1 run "{a_run}" level 0.4 frames 2 reverse true directory "{folder}" '
+        f'name "back and forth" device cpu wait true'
+    )
+    assert series.name == "back and forth" and len(series.maps) == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["frame_00.mrc", "frame_01.mrc", "initial.mrc"]
+    # Reversed, the last frame is the initial map above its level.
+    kept = np.where(pair[0].full_matrix() < 0.4, 0, pair[0].full_matrix())
+    assert np.corrcoef(read_map(folder / "frame_01.mrc").density.ravel(), kept.ravel())[0, 1] > 0.99
+    with pytest.raises(UserError, match="holds frames already"):
+        run(f'cryotrans predict #1 run "{a_run}" directory "{folder}"')
+
+
+def test_predict_takes_weights(run, pair, noted, a_run, home):
+    with pytest.raises(UserError, match="a stand-in"):
+        run(f'cryotrans predict #1 weights "{a_run}/net_1.pt"')
+    program, options = noted()
+    folder = str(home / "CryoTRANS" / "A_frames")
+    assert program == "predict"
+    assert options == {
+        "-i": f"{folder}/initial.mrc",
+        "-t": "0.5",
+        "-d": folder,
+        "-w": f"{a_run}/net_1.pt",
+        "--frames": "11",
+        "--device": "auto",
+    }
+    with pytest.raises(UserError, match="a run or weights, not both"):
+        run(f'cryotrans predict #1 run "{a_run}" weights "{a_run}/net.pt"')
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("frames 1", "greater than or equal to 2"),
+        ("reverse perhaps", "true or false"),
+        ("run /no/such/folder", "does not exist"),
+        ("weights /no/such/file", "does not exist"),
+        ("device gpu", "cuda:N"),
+        ('run "{a_run}" level 5', "#1 A.*level"),
+        ('run "{a_run}/maps"', "holds no run that has begun"),
+    ],
+)
+def test_predict_says_what_is_wrong(run, home, pair, a_run, typed, message):
+    with pytest.raises(UserError, match=message):
+        run("cryotrans predict #1 " + typed.format(a_run=a_run))
+
+
+def test_predict_uses_the_last_checkpoint_of_an_interrupted_run(run, pair, noted, a_run):
+    (a_run / "net.pt").rename(a_run / "net_10.pt")  # after net_0, net_1 and net_2
+    with pytest.raises(UserError, match="a stand-in"):
+        run(f'cryotrans predict #1 run "{a_run}"')
+    assert noted()[1]["-w"] == f"{a_run}/net_10.pt"
+    for path in a_run.glob("net*.pt"):
+        path.unlink()
+    with pytest.raises(UserError, match="has no weights yet"):
+        run(f'cryotrans predict #1 run "{a_run}"')
+
+
+@pytest.mark.parametrize(("reverse", "name"), [(False, "A → B"), (True, "B → A")])
+def test_series_is_named_for_its_direction(pair, a_run, reverse, name):
+    assert commands._way(pair[0], Run(a_run), reverse) == name
+
+
+# Resuming
+
+
+def test_resume_goes_on_and_opens_the_maps(session, run, home, a_run):
+    with pytest.raises(UserError, match=rf'has done its 4 steps.*cryotrans resume "{a_run}" steps 8'):
+        run(f'cryotrans resume "{a_run}"')
+    job = run(f'cryotrans resume "{a_run}" steps 6 frames 2 device cpu open true wait true')
+    assert _content(a_run)["step"] == 6 and _content(a_run)["state"] == "finished"
+    assert len((a_run / "loss.log").read_text().split()) == 7
+    assert job.series.name == "CryoTRANS A → B"
+    models = {model.name: model for model in session.models.list() if model.id in ((1,), (2,))}
+    assert set(models) == {"A", "B"} and not any(model.display for model in models.values())
+    assert "going on with A → B from step 4 of 6" in "\n".join(session.test_log.texts("info"))
+
+
+def test_resume_finds_maps_that_are_open(session, run, pair, noted, a_run):
+    path = a_run / "maps" / "models.json"
+    models = {key: {"name": model.name, "path": model.data.path} for key, model in zip(("initial", "target"), pair)}
+    path.write_text(json.dumps(models))
+    with pytest.raises(UserError, match="a stand-in"):
+        run(f'cryotrans resume "{a_run}" steps 6 open false')
+    assert noted() == ("train", {"--resume": True, "-d": str(a_run), "-n": "6"})
+    assert session.models.list(type=type(pair[0])) == pair
+    found = runs_of(session).find(a_run)
+    assert (found.initial, found.target) == tuple(pair)
+
+
+def test_resume_takes_a_run_of_the_programs(session, run, home, a_run, noted):
+    (a_run / "maps").rename(a_run / "elsewhere")
+    path = a_run / "run.json"
+    path.write_text(path.read_text().replace("/maps/", "/elsewhere/"))
+    (a_run / "elsewhere" / "models.json").unlink()
+    with pytest.raises(UserError, match="a stand-in"):
+        run(f'cryotrans resume "{a_run}" steps 6 device cpu')
+    assert noted() == ("train", {"--resume": True, "-d": str(a_run), "-n": "6", "--device": "cpu"})
+    models = [model for model in session.models.list() if len(model.id) == 1]
+    assert [(model.name, model.display) for model in models] == [("initial", False), ("target", False)]
+
+
+@pytest.mark.parametrize(
+    ("break_", "message"),
+    [
+        (lambda folder: (folder / "run.json").unlink(), "holds no run that has begun"),
+        (lambda folder: (folder / "run.json").write_text("{"), r"run\.json cannot be read"),
+        (lambda folder: (folder / "maps" / "target.mrc").unlink(), "target.mrc of this run is gone"),
+    ],
+)
+def test_resume_says_what_is_wrong(run, home, a_run, break_, message):
+    break_(a_run)
+    with pytest.raises(UserError, match=message):
+        run(f'cryotrans resume "{a_run}" steps 6')
+
+
+# Beginning
+
+
+def test_demo_opens_a_pair_to_train_on(session, run, home):
+    initial, target = run("cryotrans demo")
+    assert (initial.name, target.name) == ("demo_initial.mrc", "demo_target.mrc")
+    assert (home / "CryoTRANS" / "demo" / "demo_initial.mrc").is_file()
+    assert initial.minimum_surface_level == target.minimum_surface_level == pytest.approx(0.24)
+    assert list(initial.surfaces[0].color) != list(target.surfaces[0].color)
+    assert "cryotrans train #1 to #2" in session.test_log.texts("info")[-1]
+    assert run(f'cryotrans demo directory "{home}/elsewhere"')
+    assert (home / "elsewhere" / "demo_target.mrc").is_file()
+    job = run(f"cryotrans train #1 to #2 steps 1 {SMALL} frames 2 device cpu")
+    assert job.series.name == "CryoTRANS demo_initial.mrc → demo_target.mrc"
+
+
+def test_train_without_pytorch_says_so_before_anything(session, run, home, pair):
+    user_settings(session).python = ""  # and ChimeraX's own Python, here that of the virtual environment, has none
+    with pytest.raises(UserError, match=r"needs PyTorch, which is not here yet\..*cryotrans install"):
+        run("cryotrans train #1 to #2")
+    assert 'href="cxcmd:cryotrans%20install"' in "\n".join(session.test_log.texts("info"))
+    assert not (home / "CryoTRANS").exists()
+
+
+def test_commands_are_those_of_the_xml_and_have_usage(session, run, cryotrans_bundle):
+    assert {info.name for info in cryotrans_bundle.commands} == set(commands.COMMANDS)
+    for name, command in commands.COMMANDS.items():
+        [info] = [info for info in cryotrans_bundle.commands if info.name == name]
+        assert info.synopsis == command.description["synopsis"]
+        run(f"usage {name}")
+
+
+def test_commands_import_no_torch():
+    assert "torch" not in sys.modules
+    assert os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") is None
