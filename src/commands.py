@@ -110,7 +110,7 @@ def train(
     initial_map = density_map_of(initial)
     target_map = density_map_on(target, initial)
     _check_overlap(initial, target, target_map, to_level)
-    folder = _new_run_folder(session, directory, f"{initial.name}_to_{target.name}")
+    folder = _new_run_folder(session, directory, f"{_stem(initial)}_to_{_stem(target)}")
 
     run = Run(folder, initial, target)
     try:
@@ -190,6 +190,7 @@ def _begin(
 ) -> CryoTransJob:
     wanted = Frames(
         initial_path=_map_path(run, "initial"),
+        cut=0.0,  # all there is, so that surfaces are as smooth as those of the initial map
         level=level,
         weights=None,
         options={"--frames": n_frames, "--device": device},
@@ -228,12 +229,12 @@ def predict(
         weights_path = trained.weights()
         if weights_path is None:
             raise UserError(f"The run in {trained.folder} has no weights yet: it has not come to its first checkpoint.")
-        if level is None:
-            level = content["options"]["initial_level"]
+        shown = content["options"]["initial_level"]
     else:
         assert weights is not None
         weights_path = Path(weights).absolute()
-    level = _level(initial, level, "level")
+        shown = None
+    cut = 0.0 if level is None else _level(initial, level, "level")
     python = find_python(session)
     density_map = density_map_of(initial)
     folder = _new_frames_folder(directory, trained, initial)
@@ -246,7 +247,8 @@ def predict(
         name = f"CryoTRANS {_way(initial, trained, reverse)}"
     wanted = Frames(
         initial_path=initial_path,
-        level=level,
+        cut=cut,
+        level=_level(initial, shown_level(initial) or shown, "level"),
         weights=weights_path,
         options={"--frames": frames, "--reverse": reverse, "--device": device},
         folder=folder,
@@ -406,6 +408,11 @@ def _home() -> Path:
     return Path.home() / "CryoTRANS"
 
 
+def _stem(model: Any) -> str:
+    """A map's name without what ends the names of files."""
+    return re.sub(r"\.(mrc|map|ccp4|rec)(\.gz|\.bz2)?$", "", model.name, flags=re.IGNORECASE)
+
+
 def _file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", text).strip("._") or "map"
 
@@ -418,7 +425,7 @@ def _new_run_folder(session: Any, directory: str | None, name: str) -> Path:
     """
     try:
         if directory is None:
-            return free_folder(_home() / (_file_name(name) + "_1"))
+            return free_folder(_home() / _file_name(name))
         folder = Path(directory).expanduser().absolute()
         known = runs_of(session).find(folder)
         if known is not None and known.is_active:
@@ -445,7 +452,7 @@ def _new_frames_folder(directory: str | None, trained: Run | None, initial: Any)
         if directory is None:
             if trained is not None:
                 return free_folder(trained.folder / "frames")
-            return free_folder(_home() / (_file_name(initial.name) + "_frames"))
+            return free_folder(_home() / (_file_name(_stem(initial)) + "_frames"))
         folder = Path(directory).expanduser().absolute()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

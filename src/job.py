@@ -25,7 +25,8 @@ class Frames(NamedTuple):
 
     Attributes:
         initial_path: the map to carry.
-        level: its level, map units.
+        cut: density below this is left out, map units.
+        level: at which the series is shown, map units: its frames enclose what the initial map encloses there.
         weights: the flow; None for the run's own.
         options: others of the program, as in `command_line`.
         folder: where the frames go; None for a new folder in the run's.
@@ -33,6 +34,7 @@ class Frames(NamedTuple):
     """
 
     initial_path: Path
+    cut: float
     level: float
     weights: Path | None
     options: Mapping[str, object]
@@ -90,7 +92,7 @@ class CryoTransJob(BackgroundTask):
         weights = wanted.weights or self._run.weights()
         folder = wanted.folder or free_folder(self.folder / "frames")
         arguments = command_line(
-            {"-i": wanted.initial_path, "-t": wanted.level, "-d": folder, "-w": weights, **wanted.options}
+            {"-i": wanted.initial_path, "-t": wanted.cut, "-d": folder, "-w": weights, **wanted.options}
         )
         self._run_worker("predict", arguments)
 

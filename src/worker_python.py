@@ -32,7 +32,7 @@ from .failures import in_words_of_commands
 from .markup import link
 from .settings import user_settings
 
-PACKAGES = ("numpy", "torch")
+PACKAGES = ("numpy", "mrcfile", "torch")
 _PACKAGE_FOLDER = Path(__file__).absolute().parent
 _OURS = "made_by_cryotrans.txt"
 _WHOLE = "cryotrans_ready.txt"

@@ -66,7 +66,7 @@ def test_train_opens_the_trajectory(session, run, home, pair):
     assert job.series.name == "CryoTRANS A → B" and len(job.series.maps) == 3
     np.testing.assert_allclose(job.series.maps[0].data.origin, pair[0].data.origin, atol=1e-4)
     assert not pair[0].display and not pair[1].display
-    assert job.folder == home / "CryoTRANS" / "A_to_B_1"
+    assert job.folder == home / "CryoTRANS" / "A_to_B"
     assert sorted(path.name for path in (job.folder / "frames").iterdir()) == [f"frame_0{i}.mrc" for i in range(3)]
     content = _content(job.folder)
     assert content["state"] == "finished" and content["step"] == 20
@@ -236,7 +236,7 @@ def test_each_run_has_a_folder_of_its_own(run, pair, noted, home):
     for number in (1, 2):
         with pytest.raises(UserError, match="a stand-in"):
             run("cryotrans train #1 to #2")
-        assert Path(noted()[1]["-d"]) == home / "CryoTRANS" / ("x_y_z_to_B_1" if number == 1 else "x_y_z_to_B_1_2")
+        assert Path(noted()[1]["-d"]) == home / "CryoTRANS" / ("x_y_z_to_B" if number == 1 else "x_y_z_to_B_2")
 
 
 def test_train_refuses_a_folder_that_holds_a_run(run, home, pair, a_run):
@@ -319,7 +319,7 @@ def test_predict_takes_weights(run, pair, noted, a_run, home):
     assert program == "predict"
     assert options == {
         "-i": f"{folder}/initial.mrc",
-        "-t": "0.5",
+        "-t": "0.0",
         "-d": folder,
         "-w": f"{a_run}/net_1.pt",
         "--frames": "11",
