@@ -6,11 +6,14 @@ docs/progress.md lists the JSON objects.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from .engine.errors import InputError
 
 CHOICES = ("auto", "bar", "json", "none")
 _SECONDS_BETWEEN_STEPS = 0.25  # a glance at the loss makes a GPU wait, so glances are rare
@@ -168,3 +171,17 @@ def make_reporter(choice: str) -> Reporter:
         return JsonReporter()
     # Standard error may have been closed, and is None then.
     return TextReporter(bar=bool(sys.stderr) and (choice == "bar" or (choice == "auto" and sys.stderr.isatty())))
+
+
+def in_a_sentence(error: BaseException) -> str:
+    """What went wrong and the way out, for failures of the machine."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        full = error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
+        advice = " Make room on the disk." if full else ""
+        return f"Cannot write or read{where}: {error.strerror or error}.{advice}"
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
+        return "Out of memory. Use a binning (-b 2), a higher level, a smaller network, or --device cpu."
+    return f"Computing failed: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}."

@@ -113,8 +113,10 @@ def test_pinned_versions_are_those_that_users_may_have(cfg):
 
 # What needs what
 
+PROGRAMS = ("engine", "cli.py", "training_program.py", "prediction_program.py", "provenance.py", "progress.py")
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] not in ("engine", "cli.py")], ids=str)
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parts[0] not in PROGRAMS], ids=str)
 def test_nothing_beside_the_engine_imports_torch(path):
     for node in ast.walk(ast.parse((SOURCE / path).read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -143,7 +145,7 @@ print([name for name in sys.modules if name.startswith("chimerax.") and "cryotra
 
 
 def test_engine_does_without_chimerax():
-    names = [p.with_suffix("").parts for p in MODULES if p.parts[0] in ("engine", "cli.py") and p.stem != "__init__"]
+    names = [p.with_suffix("").parts for p in MODULES if p.parts[0] in PROGRAMS and p.stem != "__init__"]
     assert names
     done = _run("-c", WITHOUT_CHIMERAX, *(".".join(("chimerax.cryotrans", *name)) for name in names))
     assert done.stdout == "[]\n", done.stderr

@@ -1,0 +1,52 @@
+"""The request to stop: kept until the program comes to a place where it can save."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+class StopRequest:
+    """Ctrl-C, SIGTERM or the end of standard input, kept until the step is finished; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self._signal = 0
+        self._input_closed = False
+
+    def __bool__(self) -> bool:
+        return self._signal != 0 or self._input_closed
+
+    @property
+    def exit_status(self) -> int:
+        return 128 + self._signal if self._signal else 0
+
+    @contextlib.contextmanager
+    def listening(self, to_input: bool) -> Iterator[None]:
+        """Take signals over, and give them back afterwards; listen to standard input as well if wanted."""
+
+        def ask(number: int, frame: Any) -> None:
+            if self._signal:
+                raise KeyboardInterrupt
+            self._signal = number
+
+        names = ["SIGINT", "SIGTERM", "SIGBREAK"]  # the last is Windows' way to ask a child process
+        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        before = {number: signal.signal(number, ask) for number in numbers}
+        if to_input:
+            threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _wait_for_end_of_input(self) -> None:
+        # The file number, not sys.stdin: its lock would hold up the interpreter's end.
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        self._input_closed = True

@@ -1,0 +1,407 @@
+"""cryotrans-train, from its options to the files that a run leaves behind.
+
+All that can be said against the options, the maps and the directory is said before anything is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .engine.density_map import DensityMap, assume_grid_of, grid_text, read_map, resample, same_grid
+from .engine.errors import InputError
+from .engine.options import TrainingOptions
+from .engine.preparation import PreparedPair, above_level, prepare, suggested_level
+from .engine.run_directory import FINAL_WEIGHTS, RUN_FILE, STATE_FILE, RunDirectory
+from .progress import Reporter, in_a_sentence
+from .provenance import describe, digest, now, versions
+from .stop_request import StopRequest
+
+if TYPE_CHECKING:
+    import torch
+
+    from .engine.training import Training
+    from .engine.velocity import VelocityField
+
+_DEFAULTS = {"binning": 1, "w2_eps": 1e-4, "w2_iter": 5, "l2": False, "lr": 1e-3, "mu_mesh": None}
+_REQUIRED = ("initial_map", "initial_threshold", "target_map", "target_threshold", "directory", "n_steps", "period")
+_FLAGS = dict(zip(_REQUIRED, ("-i0", "-t0", "-i1", "-t1", "-d", "-n", "-p")))
+
+
+def train(options: argparse.Namespace, command: list[str], reporter: Reporter, stop: StopRequest) -> None:
+    said = vars(options)
+    if "directory" not in said:
+        raise InputError("No directory given: say where the run is to be kept, -d DIR.")
+    run = RunDirectory(Path(options.directory))
+    if said.get("resume"):
+        if said.get("overwrite"):
+            raise InputError("--resume goes on with a run and --overwrite removes it: give one of the two.")
+        run.read()  # before anything is written there
+        with run.locked():
+            _resume(run, run.read(), said, reporter, stop)
+        return
+    run.check_free(said.get("overwrite", False))
+    initial, target = _read_pair(said, reporter)
+    wanted = {**_DEFAULTS, **said}
+    weights_from = Path(said["weight"]) if "weight" in said else None
+    velocity = _load_start(weights_from, said)
+    if weights_from is not None and said.get("overwrite") and run.owns(weights_from):
+        raise InputError(
+            f"--overwrite would remove {weights_from}, the weights to start from (-w). Choose another directory (-d)."
+        )
+    training_options = TrainingOptions(
+        initial_level=wanted["initial_threshold"],
+        target_level=wanted["target_threshold"],
+        n_steps=wanted["n_steps"],
+        period=wanted["period"],
+        bin_size=wanted["binning"],
+        depth=velocity.depth if velocity else said.get("depth", 3),
+        width=velocity.width if velocity else said.get("width", 100),
+        loss="l2" if wanted["l2"] else "w2",
+        epsilon=wanted["w2_eps"],
+        n_iterations=wanted["w2_iter"],
+        learning_rate=wanted["lr"],
+        mu_mesh=wanted["mu_mesh"],
+        seed=said["seed"] if "seed" in said else secrets.randbelow(2**31),
+    )
+    pair = _prepare(initial, target, training_options, reporter)
+    device, why = _choose_device(options.device, options.gpu)
+    reporter.note(why)
+    training = _begin(pair, training_options, velocity or _random_start(training_options), device)
+    content = {
+        "program": "CryoTRANS for ChimeraX",
+        "command": command,
+        "state": "running",
+        "step": 0,
+        "options": training_options.to_dict(),
+        "weights_from": str(weights_from.absolute()) if weights_from else None,
+        "initial": describe(initial, said["initial_map"], training_options.initial_level),
+        "target": describe(target, said["target_map"], training_options.target_level),
+        "n_points": len(pair.weights),
+        "device": {"asked": options.device, "gpu": options.gpu, "used": str(device)},
+        "started": now(),
+        "seconds": 0.0,
+    }
+    with run.made(said.get("overwrite", False)):
+        _run_training(run, content, training, reporter, stop)
+
+
+def _resume(
+    run: RunDirectory, content: dict[str, Any], said: dict[str, Any], reporter: Reporter, stop: StopRequest
+) -> None:
+    from .engine.checkpoint import load_state
+
+    options = _recorded_options(run, content)
+    _check_same_run(content, options, said)
+    if "n_steps" in said:
+        options = dataclasses.replace(options, n_steps=said["n_steps"])
+    if not (run / STATE_FILE).is_file():
+        raise InputError(f"The run in {run.path} ended before its first checkpoint. Start it afresh (--overwrite).")
+    state = load_state(run / STATE_FILE)
+    step = state["step"]
+    if step >= options.n_steps:
+        raise InputError(
+            f"The run in {run.path} has done its {step} steps. To go on beyond, give more: --resume -n {2 * step or 1}."
+        )
+    paths = {key: _map_of_run(key, content, said) for key in ("initial", "target")}
+    reader = {"initial_map": paths["initial"], "target_map": paths["target"]}
+    levels = {"initial_threshold": options.initial_level, "target_threshold": options.target_level}
+    initial, target = _read_pair({**reader, **levels, "n_steps": 0, "period": 1, "directory": ""}, reporter)
+    pair = _prepare(initial, target, options, reporter)
+    asked = content["device"]
+    spoken = said["device"] != "auto" or said["gpu"] is not None
+    device, why = _choose_device(*((said["device"], said["gpu"]) if spoken else (asked["asked"], asked["gpu"])))
+    reporter.note(why)
+    reporter.note(f"Going on from step {step} of {options.n_steps}.")
+    content = {**content, "state": "running", "options": options.to_dict(), "message": None}
+    content["device"] = {**asked, "used": str(device)}
+    for key, path in paths.items():
+        content[key] = {**content[key], "path": str(Path(path).absolute())}
+    training = _begin(pair, options, _random_start(options), device, state)
+    _run_training(run, content, training, reporter, stop)
+
+
+def _begin(
+    pair: PreparedPair,
+    options: TrainingOptions,
+    velocity: VelocityField,
+    device: torch.device,
+    state: dict[str, Any] | None = None,
+) -> Training:
+    """The training with its first loss taken, which shows whether memory suffices before anything is written."""
+    from .engine.training import Training
+
+    training = Training(pair, options, velocity, device)
+    if state is not None:
+        training.restore(state)
+    training.evaluate()
+    _ = training.losses  # fails if it is not a number
+    return training
+
+
+def _run_training(
+    run: RunDirectory, content: dict[str, Any], training: Training, reporter: Reporter, stop: StopRequest
+) -> None:
+    """The steps from the first loss to the end, a stop, or a failure."""
+    options = training.options
+    run.write({**content, "versions": versions(), "updated": now()})
+    before, started = float(content["seconds"]), time.monotonic()
+    keeper = _Keeper(run, content, training, reporter, before, started)
+    try:
+        reporter.start(
+            directory=str(run.path.absolute()),
+            device=content["device"]["used"],
+            n_points=content["n_points"],
+            step=training.step,
+            n_steps=options.n_steps,
+            period=options.period,
+        )
+        while True:
+            if training.step % options.period == 0:
+                keeper.checkpoint()
+            if training.step == options.n_steps or stop:
+                break
+            training.update()
+            training.evaluate()
+            reporter.step(training.step, keeper.last_loss)
+        keeper.finish()
+    except BrokenPipeError:
+        keeper.save(keeper.last_state(), weights=FINAL_WEIGHTS)
+        raise
+    except (InputError, OSError, MemoryError, RuntimeError) as error:
+        keeper.fail(error)
+
+
+class _Keeper:
+    """Writes what a run leaves behind."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        content: dict[str, Any],
+        training: Training,
+        reporter: Reporter,
+        before: float,
+        started: float,
+    ) -> None:
+        self._run, self._content, self._training, self._options = run, content, training, training.options
+        self._reporter, self._before, self._started = reporter, before, started
+        self._saved_step: int | None = training.step if (run / STATE_FILE).exists() else None
+        self._warned = False
+
+    def last_loss(self) -> float:
+        return self._training.losses[-1]
+
+    def checkpoint(self) -> None:
+        """At the end of a period: save, and say so."""
+        name = f"net_{self._training.step // self._options.period}.pt"
+        self.save("running", weights=name)
+        seconds = time.monotonic() - self._started
+        outside = self._content["mass_outside"]
+        self._reporter.checkpoint(
+            self._training.step, self.last_loss(), seconds, weights=str(self._run / name), mass_outside=outside
+        )
+        if outside > 0 and not self._warned:
+            self._warned = True
+            self._reporter.warning(
+                f"{outside:.2%} of the mass has left the box at step {self._training.step}, and is lost there. "
+                f"If it grows, use maps in a larger box."
+            )
+
+    def save(self, state: str, weights: str) -> None:
+        """Weights, losses, all for resuming, run.json, in this order."""
+        from .engine.checkpoint import save_state, save_weights
+
+        losses = self._training.losses  # first, for it fails if they are not numbers
+        save_weights(self._run / weights, self._training.velocity)
+        self._run.write_losses(losses)
+        save_state(self._run / STATE_FILE, self._training.state())
+        self._saved_step = self._training.step
+        self._content = {
+            **self._content,
+            "state": state,
+            "step": self._training.step,
+            "loss": losses[-1],
+            "mass_outside": self._training.mass_outside(),
+            "seconds": round(self._before + time.monotonic() - self._started, 3),
+            "versions": versions(),
+            "updated": now(),
+        }
+        self._run.write(self._content)
+
+    def last_state(self) -> str:
+        """The state of a run that ends now."""
+        return "finished" if self._training.step == self._options.n_steps else "stopped"
+
+    def finish(self) -> None:
+        """The last save, and what to do next."""
+        state = self.last_state()
+        self.save(state, weights=FINAL_WEIGHTS)
+        training, path = self._training, self._run.path
+        text = f"{FINAL_WEIGHTS} is in {path}."
+        outside = self._content["mass_outside"]
+        if outside > 0:
+            text += f" {outside:.2%} of the mass lies outside the box."
+        if state == "stopped":
+            text = (
+                f"Stopped at step {training.step} of {self._options.n_steps}; all is saved. "
+                f"Go on with: cryotrans-train --resume -d {path}"
+            )
+        self._reporter.end(
+            state,
+            text,
+            directory=str(path.absolute()),
+            weights=str((self._run / FINAL_WEIGHTS).absolute()),
+            step=training.step,
+            n_steps=self._options.n_steps,
+            loss=self.last_loss(),
+            seconds=self._content["seconds"],
+            mass_outside=outside,
+        )
+
+    def fail(self, error: Exception) -> NoReturn:
+        """Leave the last good checkpoint, say in run.json what happened if that can still be written."""
+        if os.environ.get("CRYOTRANS_DEBUG"):
+            raise error
+        text = in_a_sentence(error)
+        if self._saved_step is not None:
+            diverged = isinstance(error, InputError)  # and would again, were the same steps made from there
+            way_out = "a new run can start from its last weights (-w)" if diverged else "go on with --resume"
+            text += f" The checkpoint of step {self._saved_step} in {self._run.path} is whole; {way_out}."
+        with contextlib.suppress(OSError):
+            self._run.write({**self._content, "state": "failed", "message": text, "updated": now()})
+        raise InputError(text) from error
+
+
+def _read_pair(said: dict[str, Any], reporter: Reporter) -> tuple[DensityMap, DensityMap]:
+    """Both maps on the initial's grid, after all that can be said against the options."""
+    missing = [name for name in _REQUIRED if name not in said]
+    maps = {}
+    for key in ("initial", "target"):
+        if f"{key}_map" in said:
+            maps[key] = read_map(said[f"{key}_map"])
+        if f"{key}_threshold" in missing and key in maps:
+            raise InputError(_no_level_text(maps[key], _FLAGS[f"{key}_threshold"]))
+    if missing:
+        spoken = {name: name.replace("_", "-") for name in missing} | {"n_steps": "n_steps"}
+        flags = ", ".join(f"{_FLAGS[name]} (--{spoken[name]})" for name in missing)
+        raise InputError(f"Missing: {flags}. cryotrans-train --help lists the options.")
+    initial, target = maps["initial"], maps["target"]
+    initial, target = assume_grid_of(initial, target), assume_grid_of(target, initial)
+    for density_map in (initial, target):
+        for note in density_map.notes:
+            reporter.warning(note)
+    above_level(target, said["target_threshold"])  # its range is said of the map as it came
+    if not same_grid(initial, target):
+        reporter.note(
+            f"{target.name} ({grid_text(target)}) is resampled onto the grid of {initial.name} ({grid_text(initial)})."
+        )
+        target = resample(target, initial)
+        if not (target.density >= said["target_threshold"]).any() or not (target.density > 0).any():
+            raise InputError(
+                f"Nothing of {target.name} above level {said['target_threshold']:g} lies in the box of {initial.name}: "
+                f"the maps do not overlap. Move one onto the other first, or mend the origin in its header."
+            )
+    return initial, target
+
+
+def _prepare(initial: DensityMap, target: DensityMap, options: TrainingOptions, reporter: Reporter) -> PreparedPair:
+    pair = prepare(initial, target, options.initial_level, options.target_level, options.bin_size)
+    if len({f"{size:.3f}" for size in initial.voxel_size}) > 1:
+        reporter.warning(f"The voxels of {initial.name} are not cubes; distances are measured in voxels.")
+    if any(n % options.bin_size for n in initial.grid_shape):
+        reporter.note(f"The box does not divide by {options.bin_size}: it is padded with empty voxels.")
+    return pair
+
+
+def _no_level_text(density_map: DensityMap, flag: str) -> str:
+    density, level = density_map.density, suggested_level(density_map)
+    return (
+        f"No level given for {density_map.name} ({flag}). Its values run from {density.min():.4g} to "
+        f"{density.max():.4g}; {flag} {level:.3g} keeps its highest 1 %. Best is the contour level that you would show."
+    )
+
+
+def _recorded_options(run: RunDirectory, content: dict[str, Any]) -> TrainingOptions:
+    """The options of a run, if its run.json says all that resuming needs."""
+    try:
+        _ = [content[key][part] for key in ("initial", "target") for part in ("path", "sha256")]
+        _ = [content["device"][part] for part in ("asked", "gpu")]
+        _ = float(content["seconds"]), int(content["n_points"])
+        options = TrainingOptions(**content["options"])
+        _ = options.initial_level + options.target_level + options.n_steps
+        return options
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{run / RUN_FILE} lacks what resuming needs ({error}): it was edited, or another version wrote it. "
+            f"Start a new run in another directory."
+        ) from error
+
+
+def _check_same_run(content: dict[str, Any], options: TrainingOptions, said: dict[str, Any]) -> None:
+    """Options given again on resuming must be those of the run."""
+    recorded = {
+        "initial_threshold": options.initial_level,
+        "target_threshold": options.target_level,
+        "period": options.period,
+        "weight": content.get("weights_from"),
+        "binning": options.bin_size,
+        "depth": options.depth,
+        "width": options.width,
+        "w2_eps": options.epsilon,
+        "w2_iter": options.n_iterations,
+        "l2": options.loss == "l2",
+        "lr": options.learning_rate,
+        "mu_mesh": options.mu_mesh,
+        "seed": options.seed,
+    }
+    for name, value in recorded.items():
+        now = said.get(name, value)
+        if name == "weight" and name in said:
+            now = str(Path(said[name]).absolute())
+        if now != value:
+            flag = _FLAGS.get(name, f"--{name}")
+            begun = f"without {flag}" if value is None or value is False else f"with {flag} {value}"
+            raise InputError(
+                f"The run was begun {begun}, not with {now}. With --resume leave it out, or start a new run in another "
+                f"directory."
+            )
+
+
+def _map_of_run(key: str, content: dict[str, Any], said: dict[str, Any]) -> str:
+    """Where the run's initial or target map is now."""
+    flag, path = _FLAGS[f"{key}_map"], said.get(f"{key}_map", content[key]["path"])
+    if not Path(path).is_file():
+        raise InputError(f"There is no file {path}, the {key} map of the run. Say where it is now ({flag}).")
+    if digest(path) != content[key]["sha256"]:
+        raise InputError(
+            f"{path} is not the {key} map that the run was begun with: its content is another. Give that one ({flag}), "
+            f"or start a new run in another directory."
+        )
+    return path
+
+
+def _load_start(path: Path | None, said: dict[str, Any]) -> VelocityField | None:
+    if path is None:
+        return None
+    from .engine.checkpoint import load_weights
+
+    return load_weights(path, said.get("depth"), said.get("width"))
+
+
+def _random_start(options: TrainingOptions) -> VelocityField:
+    from .engine.velocity import VelocityField
+
+    return VelocityField(options.depth, options.width, options.seed)
+
+
+def _choose_device(name: str, gpu: int | None) -> tuple[torch.device, str]:
+    from .engine.device import choose_device
+
+    return choose_device(name, gpu)
