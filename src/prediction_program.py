@@ -17,6 +17,11 @@ _MOST_FRAMES = 10_000
 
 
 def predict_to_files(options: argparse.Namespace, command: list[str], reporter: Reporter, stop: StopRequest) -> None:
+    """Write the frames of a trajectory; arguments as in training_program.
+
+    Raises:
+        InputError: whatever the user can mend.
+    """
     density_map = read_map(options.initial_map)
     for note in density_map.notes:
         reporter.warning(note)

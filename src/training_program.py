@@ -35,6 +35,16 @@ _FLAGS = dict(zip(_REQUIRED, ("-i0", "-t0", "-i1", "-t1", "-d", "-n", "-p")))
 
 
 def train(options: argparse.Namespace, command: list[str], reporter: Reporter, stop: StopRequest) -> None:
+    """Train a new run, or go on with one.
+
+    Args:
+        options: what was typed, without defaults but for those that both programs share.
+        command: the same as words, for run.json.
+        reporter: is told what happens.
+        stop: is looked at after every step.
+    Raises:
+        InputError: whatever the user can mend.
+    """
     said = vars(options)
     if "directory" not in said:
         raise InputError("No directory given: say where the run is to be kept, -d DIR.")
