@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     reporter = Reporter()
     stop = StopRequest()
     try:
+        if _wants_json(arguments):  # also of what is wrong with the options
+            reporter = make_reporter("json")
         options = make_parser().parse_args(arguments[1:])
         reporter = make_reporter(options.progress)
         with stop.listening(options.stop_with_input):
@@ -78,6 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         reporter.close()
         return stop.exit_status or 128 + signal.SIGINT
     return stop.exit_status
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    return "--progress=json" in arguments or ("--progress", "json") in zip(arguments, arguments[1:])
 
 
 def _name(text: str) -> str:
@@ -119,7 +125,7 @@ def _train_parser() -> argparse.ArgumentParser:
     add("--mu_mesh", type=float, metavar="X", help="weight of the rigidity (default: none)")
     add("--seed", type=int, metavar="N", help="seed of the random start (default: drawn, and noted in run.json)")
     _add_common(parser)
-    add("--resume", action="store_true", help="go on with the run in the directory; -n may be raised")
+    add("--resume", action="store_true", help="go on with the run in the directory; -n, steps in all, may be raised")
     add("--overwrite", action="store_true", help="replace an earlier run in the directory")
     return parser
 

@@ -1,6 +1,6 @@
 """The commands: arguments, checks on models and folders, and what is said to the user.
 
-Everything that can be said against a command is said before anything is written or started.
+What ChimeraX can say against a command is said before anything is written or started; the worker says the rest.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .engine.run_directory import RunDirectory
 from .job import CryoTransJob, Frames
 from .markup import link, quoted
 from .runs import Run, free_folder, known_runs, runs_of, runs_table, source_of
-from .volumes import check_level, density_map_of, density_map_on, model_text, shown_level
+from .volumes import check_level, density_map_of, density_map_on, model_text, shown_level, suggested_level
 from .worker_python import Installation, find_python
 
 INTERPOLATION = (
@@ -70,7 +70,7 @@ _COUNT = Bounded(IntArg, min=1)
 _POSITIVE = Bounded(FloatArg, min=0, inclusive=False)
 _NOT_NEGATIVE = Bounded(FloatArg, min=0)
 _SEED = Bounded(IntArg, min=0, max=2**63 - 1)
-_FRAMES = Bounded(IntArg, min=2)
+_FRAMES = Bounded(IntArg, min=2, max=10_000)
 
 
 # Training
@@ -129,7 +129,7 @@ def train(
         "-n": steps,
         "-p": period or max(1, steps // 10),
         "-b": binning,
-        "-w": weights,
+        "-w": Path(weights).expanduser().absolute() if weights is not None else None,
         "--depth": depth,
         "--width": width,
         "--w2_eps": w2_eps,
@@ -232,9 +232,12 @@ def predict(
         shown = content["options"]["initial_level"]
     else:
         assert weights is not None
-        weights_path = Path(weights).absolute()
-        shown = None
+        weights_path = Path(weights).expanduser().absolute()
+        shown = level
     cut = 0.0 if level is None else _level(initial, level, "level")
+    if (now_shown := shown_level(initial)) is not None:
+        shown = now_shown
+    shown = suggested_level(initial) if shown is None else shown
     python = find_python(session)
     density_map = density_map_of(initial)
     folder = _new_frames_folder(directory, trained, initial)
@@ -248,7 +251,7 @@ def predict(
     wanted = Frames(
         initial_path=initial_path,
         cut=cut,
-        level=_level(initial, shown_level(initial) or shown, "level"),
+        level=shown,
         weights=weights_path,
         options={"--frames": frames, "--reverse": reverse, "--device": device},
         folder=folder,
@@ -288,7 +291,7 @@ def stop(session: Any, run: str | None = None) -> list[CryoTransJob]:
     """Have running jobs save, end, and open what there is."""
     jobs = _active_jobs(session)
     if run is not None:
-        folder = Path(run).expanduser().absolute()
+        folder = Path(run).expanduser().resolve()
         jobs = [job for job in jobs if str(job.id) == run or job.folder == folder]
         if not jobs:
             raise UserError(f"No job of CryoTRANS has the number or the folder {run}. cryotrans runs lists them.")
@@ -296,7 +299,7 @@ def stop(session: Any, run: str | None = None) -> list[CryoTransJob]:
         raise UserError("No job of CryoTRANS is running.")
     for job in jobs:
         job.stop()
-        session.logger.info(f"CryoTRANS {job.name}: finishes the step it is at, saves and ends.")
+        session.logger.info(f"CryoTRANS {job.name}: finishes what it is at, saves and ends.")
     return jobs
 
 
@@ -426,11 +429,13 @@ def _new_run_folder(session: Any, directory: str | None, name: str) -> Path:
     try:
         if directory is None:
             return free_folder(_home() / _file_name(name))
-        folder = Path(directory).expanduser().absolute()
+        folder = Path(directory).expanduser().resolve()
         known = runs_of(session).find(folder)
         if known is not None and known.is_active:
             raise UserError(f"Another run is being trained in {folder}. Give another directory.")
         RunDirectory(folder).check_free()
+        if (folder / "maps").exists():
+            raise UserError(f"{folder} holds a folder maps, which a run needs for itself. Give another directory.")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     except InputError as error:
@@ -453,17 +458,17 @@ def _new_frames_folder(directory: str | None, trained: Run | None, initial: Any)
             if trained is not None:
                 return free_folder(trained.folder / "frames")
             return free_folder(_home() / (_file_name(_stem(initial)) + "_frames"))
-        folder = Path(directory).expanduser().absolute()
+        folder = Path(directory).expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{error.filename} cannot be made: {error.strerror}. Give another directory.") from error
-    if any(folder.glob("frame_*.mrc")):
-        raise UserError(f"{folder} holds frames already. Give another directory.")
+    if any(folder.glob("frame_*.mrc")) or (folder / "initial.mrc").exists():
+        raise UserError(f"{folder} holds frames already, or a map named initial.mrc. Give another directory.")
     return folder
 
 
 def _run_in(session: Any, folder: str) -> Run:
-    path = Path(folder).expanduser().absolute()
+    path = Path(folder).expanduser().resolve()
     return runs_of(session).find(path) or Run(path)
 
 

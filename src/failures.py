@@ -41,6 +41,7 @@ _WORDS = {
     "--width": "width",
     "--frames": "frames",
     "--seed": "seed",
+    "--overwrite": "another directory",
     "--resume": "cryotrans resume",
     "--gpu": "device cuda:N",
     "-b": "binning",

@@ -153,6 +153,8 @@ class CryoTransJob(BackgroundTask):
             self.error = f"CryoTRANS {self.name}: {self._with_way_out(self.error)}"
             if not self.is_waited_for:
                 self.session.logger.error(self.error)
+            if self._trained is not None:  # all but the frames is there
+                self.session.logger.info(self._table(), is_html=True)
             self._log_links()
             return
         complete = self._framed is not None and self._framed["state"] == "finished"
@@ -167,7 +169,8 @@ class CryoTransJob(BackgroundTask):
         self.session.logger.status(f"CryoTRANS{f' {self.name}' if several else ''}: {text}" if text else "")
 
     def _with_way_out(self, error: str) -> str:
-        if (self.folder / STATE_FILE).is_file() and self._training is not None and self._trained is None:
+        begun = (self.folder / STATE_FILE).is_file() and self._training is not None and self._trained is None
+        if begun and not any(words in error for words in ("checkpoint", "is training in")):  # the worker has said it
             error += f" The last checkpoint is whole: cryotrans resume {quoted(self.folder)} goes on from it."
         return f"{error} The full output is in {self._run.log_path}."
 

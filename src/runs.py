@@ -12,6 +12,7 @@ and which models they were:
 from __future__ import annotations
 
 import contextlib
+import glob
 import html
 import itertools
 import json
@@ -76,7 +77,17 @@ class Run:
         Raises:
             InputError: it is damaged.
         """
-        return RunDirectory(self.folder).read() if (self.folder / RUN_FILE).is_file() else {}
+        if not (self.folder / RUN_FILE).is_file():
+            return {}
+        content = RunDirectory(self.folder).read()
+        try:
+            _ = content["step"], content["device"]["asked"], content["initial"]["path"], content["target"]["path"]
+            _ = content["options"]["n_steps"], content["options"]["initial_level"]
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.folder / RUN_FILE} lacks {error}: it was edited, or is another version's."
+            ) from error
+        return content
 
     def write_models(self) -> None:
         """Note which models the maps were."""
@@ -158,15 +169,16 @@ class Runs(StateManager):
         return next((run for run in self._runs if run.folder == folder), None)
 
     def last_on(self, session: Any, model: Any) -> Run | None:
-        """The latest run whose initial map this model is; else, of all that the user has made, whose file it is."""
+        """The latest run with weights whose initial map this model is; else, of all runs of the user, its file."""
         for run in reversed(self._runs):
-            if run.initial is model:
+            if run.initial is model and run.weights() is not None:
                 return run
         path = source_of(model)
         if path is None:
             return None
         for run in known_runs(session):
-            if path in (run.models().get("initial", {}).get("path"), str(run.initial_path)):
+            paths = (run.models().get("initial", {}).get("path"), str(run.initial_path))
+            if path in paths and run.weights() is not None:
                 return run
         return None
 
@@ -297,4 +309,4 @@ def free_folder(wanted: Path) -> Path:
 
 def open_command(frames: Path) -> str:
     """What to type to open the frames in a folder as a volume series."""
-    return f"open {quoted(frames / 'frame_*.mrc')} vseries true"
+    return f"open {quoted(Path(glob.escape(str(frames))) / 'frame_*.mrc')} vseries true"

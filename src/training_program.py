@@ -10,6 +10,9 @@ import contextlib
 import dataclasses
 import os
 import secrets
+import shlex
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -215,7 +218,11 @@ class _Keeper:
         seconds = time.monotonic() - self._started
         outside = self._content["mass_outside"]
         self._reporter.checkpoint(
-            self._training.step, self.last_loss(), seconds, weights=str(self._run / name), mass_outside=outside
+            self._training.step,
+            self.last_loss(),
+            seconds,
+            weights=str((self._run / name).absolute()),
+            mass_outside=outside,
         )
         if outside > 0 and not self._warned:
             self._warned = True
@@ -232,6 +239,8 @@ class _Keeper:
         save_weights(self._run / weights, self._training.velocity)
         self._run.write_losses(losses)
         save_state(self._run / STATE_FILE, self._training.state())
+        if weights != FINAL_WEIGHTS:  # of a run that had ended and now goes on
+            (self._run / FINAL_WEIGHTS).unlink(missing_ok=True)
         self._saved_step = self._training.step
         self._content = {
             **self._content,
@@ -261,7 +270,7 @@ class _Keeper:
         if state == "stopped":
             text = (
                 f"Stopped at step {training.step} of {self._options.n_steps}; all is saved. "
-                f"Go on with: cryotrans-train --resume -d {path}"
+                f"Go on with: cryotrans-train --resume -d {_quoted(path)}"
             )
         self._reporter.end(
             state,
@@ -287,6 +296,11 @@ class _Keeper:
         with contextlib.suppress(OSError):
             self._run.write({**self._content, "state": "failed", "message": text, "updated": now()})
         raise InputError(text) from error
+
+
+def _quoted(path: Path) -> str:
+    """As it has to be typed."""
+    return subprocess.list2cmdline([str(path)]) if sys.platform == "win32" else shlex.quote(str(path))
 
 
 def _read_pair(said: dict[str, Any], reporter: Reporter) -> tuple[DensityMap, DensityMap]:

@@ -18,9 +18,10 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import InputError
 
@@ -31,6 +32,7 @@ FINAL_WEIGHTS = "net.pt"
 _LOCK_FILE = "run.lock"
 _OWN_FILES = re.compile(r"run\.json|loss\.log|state\.pt|net(_\d+)?\.pt")
 _UNFINISHED_FILES = re.compile(rf"\.({_OWN_FILES.pattern})\.\d+\.tmp")
+_LOCK_TRIES, _SECONDS_BETWEEN_TRIES = 5, 0.1
 _LOCK_IS_TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
@@ -128,17 +130,7 @@ class RunDirectory:
         Raises:
             InputError: another program is training here, or the directory cannot be written.
         """
-        lock = self.path / _LOCK_FILE
-        try:
-            file = open(lock, "a+b")  # noqa: SIM115 - closed below
-        except OSError as error:
-            raise self._cannot_be_written(error) from error
-        with file:
-            if not _lock(file.fileno()):
-                raise InputError(
-                    f"Another program is training in {self.path} at this moment. Wait for it, or choose another "
-                    f"directory (-d)."
-                )
+        with self._open_lock():
             try:
                 for path in self._files(_UNFINISHED_FILES):  # of a program that was killed
                     with contextlib.suppress(OSError):
@@ -146,7 +138,23 @@ class RunDirectory:
                 yield
             finally:
                 with contextlib.suppress(OSError):  # Windows keeps what is open
-                    lock.unlink()
+                    (self.path / _LOCK_FILE).unlink()
+
+    def _open_lock(self) -> BinaryIO:
+        """The lock file, locked.  A few tries: who only looks whether it is taken has it for a moment too."""
+        lock = self.path / _LOCK_FILE
+        for attempt in range(_LOCK_TRIES):
+            time.sleep(_SECONDS_BETWEEN_TRIES if attempt else 0)
+            try:
+                file = open(lock, "a+b")  # noqa: SIM115 - the caller closes it
+            except OSError as error:
+                raise self._cannot_be_written(error) from error
+            if _lock(file.fileno()) and _is_named(file, lock):
+                return file
+            file.close()
+        raise InputError(
+            f"Another program is training in {self.path} at this moment. Wait for it, or choose another directory (-d)."
+        )
 
     def _files(self, names: re.Pattern[str]) -> list[Path]:
         if not self.path.exists():
@@ -176,6 +184,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the user knows
         raise
+
+
+def _is_named(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file is still the one of that name: who had the lock before removes it at its end."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def _lock(file_number: int) -> bool:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,10 +18,11 @@ import phantoms
 import pytest
 from chimerax.core.commands import run as run_command
 from chimerax.core.errors import UserError
+from chimerax.map_series import MapSeries
 
 from chimerax.cryotrans import commands
 from chimerax.cryotrans.engine.density_map import read_map, same_grid
-from chimerax.cryotrans.runs import Run, runs_of
+from chimerax.cryotrans.runs import Run, open_command, runs_of
 from chimerax.cryotrans.settings import user_settings
 
 SMALL = "depth 2 width 8 w2Iter 2"
@@ -450,3 +452,60 @@ def test_commands_are_those_of_the_xml_and_have_usage(session, run, cryotrans_bu
 def test_commands_import_no_torch():
     assert "torch" not in sys.modules
     assert os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") is None
+
+
+# Files of the user
+
+
+def test_predict_writes_over_no_file(run, home, pair, a_run, tmp_path):
+    (tmp_path / "initial.mrc").write_text("mine")
+    with pytest.raises(UserError, match=r"a map named initial\.mrc"):
+        run(f'cryotrans predict #1 run "{a_run}" directory "{tmp_path}"')
+    assert (tmp_path / "initial.mrc").read_text() == "mine"
+
+
+def test_train_writes_over_no_maps(run, home, pair, tmp_path):
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "initial.mrc").write_text("mine")
+    with pytest.raises(UserError, match="holds a folder maps"):
+        run(f'cryotrans train #1 to #2 directory "{tmp_path}"')
+    assert (tmp_path / "maps" / "initial.mrc").read_text() == "mine"
+
+
+def test_weights_are_found_from_where_the_user_is(run, pair, noted, a_run, monkeypatch):
+    monkeypatch.chdir(a_run)
+    with pytest.raises(UserError, match="a stand-in"):
+        run("cryotrans train #1 to #2 weights net.pt")
+    assert noted()[1]["-w"] == f"{a_run}/net.pt"
+
+
+def test_predict_takes_a_map_shown_as_an_image(session, run, home, pair, a_run):
+    run("volume #1 style image")
+    series = run(f'cryotrans predict #1 weights "{a_run}/net.pt" level 0.2 frames 2 device cpu')
+    assert len(series.maps) == 2
+
+
+def test_a_run_that_failed_does_not_hide_an_earlier_one(session, run, home, pair, a_run, tmp_path):
+    runs_of(session).add(session, Run(a_run, *pair))
+    (tmp_path / "bad.pt").write_text("no weights")
+    with pytest.raises(UserError, match=r"bad\.pt"):
+        run(f'cryotrans train #1 to #2 weights "{tmp_path}/bad.pt"')
+    assert len(run("cryotrans predict #1 frames 2 device cpu").maps) == 2
+
+
+def test_a_run_file_that_lacks_something_is_said(session, run, home, pair, a_run):
+    (a_run / "run.json").write_text('{"options": {}}')
+    with pytest.raises(UserError, match=r"run\.json lacks 'step'"):
+        run(f'cryotrans resume "{a_run}"')
+    runs_of(session).add(session, Run(a_run))
+    run("cryotrans runs")
+    assert "damaged" in session.test_log.texts("info")[-1]
+
+
+def test_frames_in_a_folder_with_brackets_open(session, run, a_run, tmp_path):
+    folder = shutil.copytree(a_run, tmp_path / "a[1]b")
+    (folder / "frames").mkdir()
+    for i in range(2):
+        shutil.copy(folder / "maps" / "initial.mrc", folder / "frames" / f"frame_0{i}.mrc")
+    run(open_command(folder / "frames"))
+    assert [len(series.maps) for series in session.models.list(type=MapSeries)] == [2]

@@ -110,3 +110,11 @@ def test_closed_streams_do_no_harm(maps, tmp_path, closed, progress):
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+@pytest.mark.parametrize("more", [("--progress", "json"), ("--progress=json",)])
+def test_a_mistake_in_the_options_is_a_json_line_too(capsys, more):
+    result = call(capsys, "train", "-n", "many", *more)
+    assert result.status == 2
+    [event] = map(json.loads, result.out.splitlines())
+    assert event["event"] == "error" and "many" in event["text"]

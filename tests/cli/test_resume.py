@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
+import threading
+import time
 
 import pytest
 import torch
 from phantoms import LEVEL, two_domains, write_mrc
 from programs import call, contents, file_size_limit, run_json, start, training, wait_for_step, weights_file
+
+from chimerax.cryotrans.engine.run_directory import RunDirectory
 
 ENDLESS = 10**9
 
@@ -329,3 +334,40 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_can_be_replaced(broke
 
 def test_levels_are_those_of_the_run(broken_off, capsys):
     assert call(capsys, "train", "--resume", "-d", broken_off[0], "-t0", LEVEL, "-p", 5).status == 0
+
+
+def test_weights_of_an_earlier_end_do_not_outlive_a_run_that_went_on(finished, maps, tmp_path, capsys):
+    directory = shutil.copytree(finished.directory, tmp_path / "run")
+    with start("train", "--resume", "-d", directory, "-n", ENDLESS) as process:
+        wait_for_step(directory, 50, process)
+        process.kill()
+        process.communicate()
+    assert not (directory / "net.pt").exists()
+
+
+def test_the_command_to_go_on_can_be_typed_as_it_is_said(maps, tmp_path):
+    directory = tmp_path / "a run's"
+    with start(*training(maps, directory, ENDLESS, 5)) as process:
+        wait_for_step(directory, 5, process)
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    words = shlex.split(err.split("Go on with: ")[1])
+    assert words == ["cryotrans-train", "--resume", "-d", str(directory)]
+
+
+def test_who_only_looks_at_the_lock_stops_nobody(tmp_path):
+    """Two programs that take the lock one right after the other, the first only for a moment."""
+    directory = RunDirectory(tmp_path)
+    taken = threading.Event()
+
+    def look():
+        with RunDirectory(tmp_path).locked():
+            taken.set()
+            time.sleep(0.15)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    taken.wait()
+    with directory.locked():
+        assert (tmp_path / "run.lock").is_file()  # that of this one: the other's was removed at its end
+    thread.join()
