@@ -20,6 +20,7 @@ from .velocity import SLOPE, VelocityField, apply_layers
 
 _KEPT_BYTES = 1 << 29  # layer outputs kept for the way back; beyond, they are recomputed
 _POINTS_AT_ONCE = 1 << 16
+_POINTS_AT_ONCE_ON_CPU = 1 << 13
 
 
 def displacement(
@@ -41,8 +42,10 @@ def displacement(
     if keep_outputs is None:
         kept = n_steps * len(points) * velocity.width * (velocity.depth - 1) * points.element_size()
         keep_outputs = kept <= _KEPT_BYTES
-    moved: Tensor = _EulerFlow.apply(points, n_steps, keep_outputs, *velocity.parameters())
-    return moved
+    # On a CPU all steps of a few points at a time: what a layer puts out then stays in the cache.
+    at_once = _POINTS_AT_ONCE_ON_CPU if points.device.type == "cpu" else max(1, len(points))
+    parts = points.split(at_once)
+    return torch.cat([_EulerFlow.apply(part, n_steps, keep_outputs, *velocity.parameters()) for part in parts])
 
 
 @torch.no_grad()

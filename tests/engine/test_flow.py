@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from chimerax.cryotrans.engine import flow
 from chimerax.cryotrans.engine.flow import displacement, displacements
 from chimerax.cryotrans.engine.velocity import VelocityField
 
@@ -58,6 +59,20 @@ def test_recomputing_gives_the_same_gradient_as_keeping():
         gradients.append([parameter.grad.clone() for parameter in velocity.parameters()])
     for kept, recomputed in zip(*gradients):
         torch.testing.assert_close(kept, recomputed, rtol=1e-12, atol=1e-14)
+
+
+def test_a_few_points_at_a_time_are_as_good_as_all(monkeypatch):
+    velocity, start = _field(3, 20), _points(30).requires_grad_()
+    found = []
+    for at_once in (30, 7):
+        monkeypatch.setattr(flow, "_POINTS_AT_ONCE_ON_CPU", at_once)
+        velocity.zero_grad()
+        start.grad = None
+        moved = displacement(velocity, start)
+        (moved**2).sum().backward()
+        found.append([moved.detach(), start.grad.clone(), *(p.grad.clone() for p in velocity.parameters())])
+    for whole, parts in zip(*found):
+        torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-14)
 
 
 def test_a_constant_velocity_moves_by_itself():
