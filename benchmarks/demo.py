@@ -53,7 +53,9 @@ def main() -> None:
         f"correlation with the target {before.correlation:.3f} before, {after.correlation:.3f} after; "
         f"{_N_STEPS} steps in {seconds:.0f} s"
     )
-    print(f"Look at {folder / 'demo.png'}; the frames are in {folder / 'frames'}.")
+    print(
+        f"Look at {folder / 'demo.png'}.  To play the frames in ChimeraX: open {folder}/frames/frame_*.mrc vseries true"
+    )
 
 
 def _draw(pair: DemoPair, frames: list[DensityMap], path: Path) -> None:

@@ -24,7 +24,7 @@ _MIDDLE = "|----------|------------------|-----------|"
 
 
 class Reporter:
-    """Tells nothing but warnings and errors; the others build on it."""
+    """Says notes, warnings and errors in plain words, and no news of the steps; the others build on it."""
 
     def note(self, text: str) -> None:
         """A sentence on what was done or chosen."""
