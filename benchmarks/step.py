@@ -38,7 +38,9 @@ from chimerax.cryotrans.engine.velocity import VelocityField
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time training steps.")
     parser.add_argument("pair", type=Path, nargs="?")
-    parser.add_argument("--one", nargs=3, type=int, metavar=("SIDE", "FACTOR", "STEPS"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--one", nargs=4, type=int, metavar=("SIDE", "FACTOR", "EVERY", "STEPS"), help=argparse.SUPPRESS
+    )
     asked = parser.parse_args()
     if asked.one:
         print(json.dumps(_one(*asked.one)))
@@ -48,12 +50,29 @@ def main() -> None:
         initial, target = read_map(asked.pair / "state0_3A.mrc"), read_map(asked.pair / "state1_5A.mrc")
         pair = prepare(initial, target, LEVEL, LEVEL)
     else:
-        pair = _enlarged_demo(64, 1)
+        pair = enlarged_demo(64, 1)
     _against_plain(pair)
     print("box    points   seconds a step   peak memory")
-    for case in ((64, 1, 20), (128, 1, 20), (128, 2, 10), (160, 3, 5)):
-        row = json.loads(subprocess.check_output([sys.executable, __file__, "--one", *map(str, case)]))
-        print(f"{case[0]}³ {row['points']:>9,} {row['seconds']:>12.3f} {row['bytes'] / 2**30:>13.2f} GiB")
+    for name, first, second in _CASES:
+        rows = []
+        for case in (first, second) if second else (first,):
+            row = json.loads(subprocess.check_output([sys.executable, __file__, "--one", *map(str, case)]))
+            rows.append(row)
+            what = name if len(rows) == 1 else ""
+            memory = row["bytes"] / 2**30
+            print(f"{case[0]}³ {row['points']:>9,} {row['seconds']:>12.3f} {memory:>13.2f} GiB   {what}")
+        if second:
+            print(f"{'':30}grows by {rows[1]['seconds'] / rows[0]['seconds']:.2f}")
+
+
+# What grows, and one or two cases: side of the box, how much finer the demo's voxels are, every how manieth of the
+# points is taken, how many steps are timed.
+_CASES: list[tuple[str, tuple[int, ...], tuple[int, ...] | None]] = [
+    ("points doubled", (160, 3, 2, 5), (160, 3, 1, 5)),
+    ("box doubled round one molecule, small", (64, 1, 1, 20), (128, 1, 1, 20)),
+    ("box doubled round one molecule, large", (160, 2, 1, 10), (320, 2, 1, 5)),
+    ("finer voxels", (320, 6, 1, 2), (512, 8, 1, 1)),
+]
 
 
 def _against_plain(pair: PreparedPair, n_pairs: int = 5) -> None:
@@ -75,8 +94,9 @@ def _against_plain(pair: PreparedPair, n_pairs: int = 5) -> None:
     )
 
 
-def _one(side: int, factor: int, n_steps: int) -> dict[str, float]:
-    pair = _enlarged_demo(side, factor)
+def _one(side: int, factor: int, every: int, n_steps: int) -> dict[str, float]:
+    pair = enlarged_demo(side, factor)
+    pair = pair._replace(support=pair.support[::every], weights=pair.weights[::every] * every)
     run = _training(pair)
     _timed_step(run)
     seconds = float(np.median([_timed_step(run) for _ in range(n_steps)]))
@@ -128,14 +148,14 @@ def _plain_log_blur(values: Tensor, epsilon: float) -> Tensor:
     return values
 
 
-def _enlarged_demo(side: int, factor: int) -> PreparedPair:
+def enlarged_demo(side: int, factor: int) -> PreparedPair:
     """The demo pair with voxels `factor` times finer, in the middle of a cube."""
     demo = make_demo_pair()
     maps = []
     for density_map in (demo.initial, demo.target):
         density = density_map.density
         for axis in range(3):
-            density = _refined(density, axis, factor)
+            density = refined(density, axis, factor)
         centre = [(n - side) // 2 for n in density.shape]
         cut = density[tuple(slice(max(0, c), max(0, c) + side) for c in centre)]
         before = [max(0, -c) for c in centre]
@@ -144,7 +164,7 @@ def _enlarged_demo(side: int, factor: int) -> PreparedPair:
     return prepare(maps[0], maps[1], LEVEL, LEVEL)
 
 
-def _refined(density: NDArray[np.float32], axis: int, factor: int) -> NDArray[np.float32]:
+def refined(density: NDArray[np.float32], axis: int, factor: int) -> NDArray[np.float32]:
     n = density.shape[axis]
     places = np.linspace(0, n - 1, factor * (n - 1) + 1)
     return np.apply_along_axis(lambda line: np.interp(places, np.arange(n), line), axis, density).astype(np.float32)

@@ -45,6 +45,10 @@ missing = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is No
 print(json.dumps({"version": list(sys.version_info[:2]), "missing": missing}))
 """
 
+# Asked of a Python that has PyTorch: which CUDA it was made for, null if it sees no NVIDIA GPU.
+_CUDA_QUESTION = "import json, torch; print(json.dumps(torch.version.cuda if torch.cuda.is_available() else None))"
+_CUPY = {"11": "cupy-cuda11x", "12": "cupy-cuda12x", "13": "cupy-cuda13x"}  # by the main number of CUDA's version
+
 
 def worker_command(python: Path, program: str, arguments: Sequence[str]) -> list[str]:
     """The command line of a worker: reports as JSON, stops when its standard input is closed."""
@@ -97,19 +101,8 @@ def trouble_with(python: Path) -> str | None:
             return f"The Python environment in {folder} is half made: its installation did not come to its end."
     if not python.is_file():
         return f"There is no Python {python}."
-    command = [str(python), "-c", _QUESTION, *PACKAGES]
     try:
-        done = subprocess.run(
-            command,
-            env=environment(python),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS_TO_ANSWER,
-            check=False,
-            **_without_window(),
-        )
-        answer = json.loads(done.stdout)
+        answer = _answer(python, _QUESTION, *PACKAGES)
         version, missing = tuple(answer["version"]), answer["missing"]
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
         return f"{python} does not answer as a Python does."
@@ -118,6 +111,30 @@ def trouble_with(python: Path) -> str | None:
     if missing:
         return f"{python} has no {' and no '.join(missing)}."
     return None
+
+
+def _cupy_for(python: Path) -> str | None:
+    """The CuPy package that fits this Python's PyTorch, None if it sees no NVIDIA GPU."""
+    try:
+        cuda = _answer(python, _CUDA_QUESTION)
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return None  # the training to try it will say what is wrong
+    return _CUPY.get(str(cuda).partition(".")[0])
+
+
+def _answer(python: Path, question: str, *words: str) -> Any:
+    """What a Python prints, as JSON, when it is given these lines and words."""
+    done = subprocess.run(
+        [str(python), "-c", question, *words],
+        env=environment(python),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS_TO_ANSWER,
+        check=False,
+        **_without_window(),
+    )
+    return json.loads(done.stdout)
 
 
 def default_folder() -> Path:
@@ -184,7 +201,21 @@ class Installation(BackgroundTask):
                 return
             if outcome.failure is not None:
                 raise UserError(f"{outcome.failure}. The Log has all of its output. Type it again to start afresh.")
+        self._add_cupy(pip, log)
+        if self.leaving:
+            return
         (folder / _WHOLE).write_text(f"{own}\n")
+
+    def _add_cupy(self, pip: Sequence[str], log: Path) -> None:
+        """Where there is an NVIDIA GPU: its kernels for the transport, without which all works too."""
+        package = _cupy_for(self.python)
+        if package is None or self.leaving:
+            return
+        command = [*pip, package]
+        self.tell("line", text="$ " + " ".join(command))
+        outcome = self.run_program(command, log, environment(self.python), reports=False)
+        if outcome.failure is not None and not self.leaving:
+            self.tell("line", text=f"{package} could not be installed. CryoTRANS works without it, by PyTorch alone.")
 
     def _try_training(self, scratch: Path) -> None:
         self.tell("line", text=f"Trying it: two steps of training with {self.python}")

@@ -40,15 +40,19 @@ def wheels(tmp_path, monkeypatch):
     folder = tmp_path / "wheels"
     folder.mkdir()
     for name in worker_python.PACKAGES:
-        info = f"{name}-99.dist-info"
-        with zipfile.ZipFile(folder / f"{name}-99-py3-none-any.whl", "w") as wheel:
-            wheel.writestr(f"of_the_tests_{name}.pth", sysconfig.get_path("purelib"))
-            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 99\n")
-            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            wheel.writestr(f"{info}/RECORD", "")
+        _wheel(folder, name)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
+
+
+def _wheel(folder, name):
+    info = f"{name.replace('-', '_')}-99.dist-info"
+    with zipfile.ZipFile(folder / f"{name.replace('-', '_')}-99-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"of_the_tests_{name}.pth", sysconfig.get_path("purelib"))
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 99\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
 
 
 def _script(path, text):
@@ -94,6 +98,44 @@ def test_install_makes_an_environment_and_tries_it(session, run, no_python, whee
     (default_folder() / "bin" / "python").symlink_to("/opt/chimerax-1.0/bin/python")
     with pytest.raises(UserError, match="a Python that is gone"):
         find_python(session)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_cupy_is_added_where_there_is_a_gpu_and_not_missed_elsewhere(
+    session, run, no_python, wheels, monkeypatch, is_there
+):
+    monkeypatch.setattr(worker_python, "_CUDA_QUESTION", "print('\"12.8\"')")  # an NVIDIA GPU, PyTorch for CUDA 12.8
+    if is_there:
+        _wheel(wheels, "cupy-cuda12x")
+    task = run("cryotrans install")
+    assert task.done and task.error is None and find_python(session) == python_of(default_folder())
+    log = "\n".join(session.test_log.texts("info"))
+    assert "install --progress-bar off cupy-cuda12x" in log
+    assert ("Successfully installed cupy-cuda12x" in log) == is_there
+    assert ("cupy-cuda12x could not be installed. CryoTRANS works without it" in log) != is_there
+
+
+@pytest.mark.parametrize(
+    ("cuda", "is_gpu", "package"),
+    [
+        ("11.8", True, "cupy-cuda11x"),
+        ("12.8", True, "cupy-cuda12x"),
+        ("13.0", True, "cupy-cuda13x"),
+        ("12.8", False, None),  # PyTorch for CUDA, and no GPU
+        (None, True, None),  # an AMD GPU, which PyTorch calls CUDA too
+        ("14.1", True, None),
+    ],
+)
+def test_cupy_is_that_of_pytorchs_cuda(tmp_path, cuda, is_gpu, package):
+    (tmp_path / "torch.py").write_text(
+        f"class version:\n    cuda = {cuda!r}\nclass cuda:\n    is_available = lambda: {is_gpu}\n"
+    )
+    python = _script(tmp_path / "bin" / "python", f'cd "{tmp_path}" && exec "{sys.executable}" "$@"')
+    assert worker_python._cupy_for(python) == package
+
+
+def test_no_cupy_where_the_python_does_not_answer(tmp_path):
+    assert worker_python._cupy_for(_script(tmp_path / "bin" / "python", "echo hello")) is None
 
 
 def test_half_made_environment_is_made_again(session, run, no_python, wheels, tmp_path):
