@@ -1,44 +1,57 @@
-"""The flow dx/dt = v(x) by explicit Euler steps, and its derivative.
+"""The flow dx/dt = v(x) by explicit steps, its derivative, and its inverse.
 
-Positions are (n, 3), ordered (z, y, x), in units of the longest box side; time runs from 0 to 1.
+Positions are (n, 3), ordered (z, y, x), in units of the longest box side; time runs from 0 to 1.  Integrators: Euler's
+steps as in CryoTRANS 1.0.0, the midpoint rule, the classical rule of Runge and Kutta; Hairer, Nørsett & Wanner,
+Solving Ordinary Differential Equations I (1993), II.1.
 
-The derivative is written out by hand: going back through a step needs only what the layers put out in it, so all steps
-share one accumulator for each weight, and where the outputs of all steps would take too much memory, they are computed
-anew from the stored positions, which costs a third more time and next to no memory.
+The derivative of Euler's steps is written out by hand: going back through a step needs only what the layers put out in
+it, so all steps share one accumulator for each weight, and where the outputs of all steps would take too much memory,
+they are computed anew from the stored positions, which costs a third more time and next to no memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
 
 from .options import N_EULER_STEPS
-from .velocity import SLOPE, VelocityField, apply_layers
+from .velocity import SLOPE, Field, VelocityField, apply_layers
 
 _KEPT_BYTES = 1 << 29  # layer outputs kept for the way back; beyond, they are recomputed
 _POINTS_AT_ONCE = 1 << 16
 _POINTS_AT_ONCE_ON_CPU = 1 << 13
+_SAME_TIME = 1e-9
+_CLOSE = 1e-6  # box sides; a residual below is none: float32 holds positions to a tenth of it
+_FAR = 10.0  # box sides; an iteration that goes beyond has run away
+_FIXED_POINT_ROUNDS = 50
+_NEWTON_ROUNDS = 30
+_HALVINGS = 6
 
 
 def displacement(
-    velocity: VelocityField, points: Tensor, n_steps: int = N_EULER_STEPS, keep_outputs: bool | None = None
+    velocity: Field, points: Tensor, n_steps: int = N_EULER_STEPS, keep_outputs: bool | None = None
 ) -> Tensor:
-    """x(1) - x(0) of the points; differentiable in the points and in the network's weights.
+    """x(1) - x(0) of the points; differentiable in the points and in the field's parameters.
 
     The difference is what is summed, since in float32 it keeps digits that a position loses.
 
     Args:
         velocity: the field.
         points: (n, 3), positions at t = 0.
-        n_steps: Euler steps.
-        keep_outputs: hold every layer's output for the derivative (faster) or compute them twice (less memory);
-            by default, hold them while they take less than half a gigabyte.
+        n_steps: steps of the field's integrator.
+        keep_outputs: of a network, hold every layer's output for the derivative (faster) or compute them twice (less
+            memory); by default, hold them while they take less than half a gigabyte.
     Returns:
         (n, 3).
     """
+    if not isinstance(velocity, VelocityField):
+        return _follow_in_parts(velocity, points, n_steps)
     if keep_outputs is None:
         kept = n_steps * len(points) * velocity.width * (velocity.depth - 1) * points.element_size()
         keep_outputs = kept <= _KEPT_BYTES
@@ -48,45 +61,183 @@ def displacement(
     return torch.cat([_EulerFlow.apply(part, n_steps, keep_outputs, *velocity.parameters()) for part in parts])
 
 
-@torch.no_grad()
 def displacements(
-    velocity: VelocityField, points: Tensor, times: list[float], n_steps: int = N_EULER_STEPS
+    field: Field, points: Tensor, times: Sequence[float], n_steps: int = N_EULER_STEPS, integrator: str | None = None
 ) -> Iterator[Tensor]:
     """How far the points have gone at each of the times.
 
-    Between two Euler steps the way is a straight line, so any number of frames shows the same trajectory.
+    A time between two steps is reached by a shorter step of the same integrator, and the steps go on from where they
+    were, so any choice of times shows the same trajectory; with Euler steps it is made of straight lines.
 
     Args:
-        velocity: the field.
+        field: what the points follow.
         points: (n, 3), positions at t = 0.
         times: from 0 to 1, in ascending order.
-        n_steps: Euler steps from 0 to 1.
+        n_steps: steps from 0 to 1.
+        integrator: one of INTEGRATORS; by default the one that the field was trained with.
     Yields:
         (n, 3), x(t) - x(0) for each time.
     """
+    integrator = integrator or field.integrator
+    parts = [slice(i, i + _POINTS_AT_ONCE) for i in range(0, len(points), _POINTS_AT_ONCE)]
+    with torch.no_grad():  # not round the whole, which would keep what was yielded until the next is there
+        velocities = [field.at(points[part]) for part in parts]
     moved = torch.zeros_like(points)
-    speed = torch.empty_like(points)
-    step, stale = 0, True
+    slope: Tensor | None = None  # the velocity at the last whole step, once it is known
+
+    @torch.no_grad()
+    def after(size: float) -> Tensor:
+        nonlocal slope
+        known = slope is not None
+        slope = torch.empty_like(points) if slope is None else slope
+        result = torch.empty_like(points)
+        for part, velocity in zip(parts, velocities):
+            place = points[part] + moved[part]
+            if not known:
+                slope[part] = velocity(place)
+            result[part] = moved[part] + _change(velocity, place, slope[part], size, integrator)
+        return result
+
+    step = 0
     for time in times:
-        while step < n_steps and (step + 1) / n_steps <= time + 1e-9:
-            if stale:
-                _fill_velocity(velocity, points, moved, speed)
-            moved = moved + speed / n_steps
-            step, stale = step + 1, True
+        while step < n_steps and (step + 1) / n_steps <= time + _SAME_TIME:
+            moved, slope, step = after(1 / n_steps), None, step + 1
         rest = time - step / n_steps
-        if abs(rest) > 1e-9:
-            if stale:
-                _fill_velocity(velocity, points, moved, speed)
-                stale = False
-            yield moved + speed * rest
-        else:
-            yield moved
+        yield after(rest) if abs(rest) > _SAME_TIME else moved
 
 
-def _fill_velocity(velocity: VelocityField, points: Tensor, moved: Tensor, speed: Tensor) -> None:
-    for i in range(0, len(points), _POINTS_AT_ONCE):
-        part = slice(i, i + _POINTS_AT_ONCE)
-        speed[part] = velocity(points[part] + moved[part])
+@torch.no_grad()
+def inverse_displacement(
+    field: Field, points: Tensor, n_steps: int = N_EULER_STEPS, integrator: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """x(0) - x(1) of points given at t = 1: where what the flow brings to them comes from.
+
+    It is the inverse of the very steps that `displacements` makes, not a flow with the velocity turned round.  Each
+    step is undone by the fixed point of x = y - change(x), or by Newton's method where that does not settle.  A point
+    that this leaves off its mark, because the velocity depends on the start, is found by Newton's method on
+    x(0) + d(x(0)) = x(1).  Where the flow folds, or nothing arrives at a point, a residual remains.
+
+    Args:
+        field: what the points follow.
+        points: (n, 3), positions at t = 1.
+        n_steps, integrator: as in `displacements`.
+    Returns:
+        (n, 3), x(0) - x(1), and (n,), how far from each point the flow of the x(0) found ends, in units of the longest
+        box side.
+    """
+    integrator = integrator or field.integrator
+    at_once = _POINTS_AT_ONCE_ON_CPU if points.device.type == "cpu" else _POINTS_AT_ONCE
+    found = [_inverse(field, part, n_steps, integrator) for part in points.split(at_once)]
+    starts, residuals = zip(*found)
+    return torch.cat(starts) - points, torch.cat(residuals)
+
+
+def follow(field: Field, points: Tensor, n_steps: int, integrator: str | None = None) -> Tensor:
+    """x(1) - x(0) of the points, (n, 3); differentiable by whatever means PyTorch has, forward mode included."""
+    velocity = field.at(points)
+    moved = torch.zeros_like(points)
+    for _ in range(n_steps):
+        place = points + moved
+        moved = moved + _change(velocity, place, velocity(place), 1 / n_steps, integrator or field.integrator)
+    return moved
+
+
+def _follow_in_parts(field: Field, points: Tensor, n_steps: int) -> Tensor:
+    """`follow`, what it needs for the way back being computed twice where there are many points."""
+    parts = points.split(_POINTS_AT_ONCE)
+    if len(parts) == 1 or not torch.is_grad_enabled():
+        return torch.cat([follow(field, part, n_steps) for part in parts])
+    return torch.cat([checkpoint(follow, field, part, n_steps, use_reentrant=False) for part in parts])
+
+
+def _change(velocity: Callable[[Tensor], Tensor], place: Tensor, slope: Tensor, size: float, integrator: str) -> Tensor:
+    """What a step of that size adds to `place`, (n, 3), where the velocity is `slope`; order 1, 2 and 4."""
+    if integrator == "euler":
+        return slope * size
+    half = velocity(place + slope * (size / 2))
+    if integrator == "midpoint":
+        return half * size
+    assert integrator == "rk4", integrator
+    again = velocity(place + half * (size / 2))
+    end = velocity(place + again * size)
+    return (slope + 2 * half + 2 * again + end) * (size / 6)
+
+
+def _inverse(field: Field, ends: Tensor, n_steps: int, integrator: str) -> tuple[Tensor, Tensor]:
+    """x(0) of the points, (n, 3), and how far from them it leads, (n,)."""
+
+    def lead(starts: Tensor, which: Tensor) -> Tensor:
+        return starts + follow(field, starts, n_steps, integrator)
+
+    places = ends
+    for _ in range(n_steps):
+        places = _undo_step(field, ends, places, 1 / n_steps, integrator)
+    sane = (places - ends).norm(dim=1, keepdim=True) <= _FAR
+    return _solve(lead, torch.where(sane, places, ends), ends)
+
+
+def _undo_step(field: Field, anchors: Tensor, ends: Tensor, size: float, integrator: str) -> Tensor:
+    """Where a step that leads to `ends` began, the velocity being that of points that start at `anchors`."""
+
+    def lead(places: Tensor, which: Tensor) -> Tensor:
+        velocity = field.at(anchors[which])
+        return places + _change(velocity, places, velocity(places), size, integrator)
+
+    velocity = field.at(anchors)
+    places = ends
+    for _ in range(_FIXED_POINT_ROUNDS):
+        before, places = places, ends - _change(velocity, places, velocity(places), size, integrator)
+        if not bool(((places - before).abs() > _CLOSE / 10).any()):
+            return places
+    # Newton's method goes on from where the iteration came to, unless it has run away.
+    sane = (places - before).norm(dim=1, keepdim=True) <= size
+    return _solve(lead, torch.where(sane, places, ends), ends)[0]
+
+
+def _solve(lead: Callable[..., Tensor], starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """Newton's method on lead(x) = end, damped.
+
+    Args:
+        lead: (m, 3), which=(m,) → (m, 3): where places lead that are meant for these of the points; each on its own.
+        starts: (n, 3), first guesses.
+        ends: (n, 3).
+    Returns:
+        (n, 3), x, and (n,), the distance of lead(x) from the end; never larger than that of the first guess.
+    """
+    starts = starts.clone()
+    everywhere = torch.arange(len(ends), device=ends.device)
+    residuals = (lead(starts, which=everywhere) - ends).norm(dim=1)
+    off = everywhere
+    for _ in range(_NEWTON_ROUNDS):
+        off = off[~(residuals[off] <= _CLOSE)]  # also what is no number
+        if len(off) == 0:
+            break
+        better, smaller = _newton_step(partial(lead, which=off), starts[off], ends[off])
+        fell = smaller < residuals[off]
+        off = off[fell]
+        starts[off], residuals[off] = better[fell], smaller[fell]
+    return starts, residuals
+
+
+def _newton_step(lead: Callable[[Tensor], Tensor], starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """Better starts and their residuals: of the full step and its halves, each point takes the best."""
+    # A point's way depends on that point alone: three directions give the whole derivative.
+    columns = []
+    for axis in range(3):
+        direction = torch.zeros_like(starts)
+        direction[:, axis] = 1
+        with forward_ad.dual_level():
+            reached, column = forward_ad.unpack_dual(lead(forward_ad.make_dual(starts, direction)))
+        columns.append(column)
+    jacobian = torch.stack(columns, dim=2)  # (n, 3, 3)
+    step = torch.linalg.solve_ex(jacobian, reached - ends)[0]
+    best, smallest = starts, (reached - ends).norm(dim=1)
+    for halvings in range(_HALVINGS):
+        tried = starts - step / 2**halvings
+        residuals = (lead(tried) - ends).norm(dim=1)
+        fell = residuals < smallest  # never where it is no number, as after a derivative that has no inverse
+        best, smallest = torch.where(fell[:, None], tried, best), torch.where(fell, residuals, smallest)
+    return best, smallest
 
 
 class _EulerFlow(torch.autograd.Function):

@@ -6,6 +6,8 @@ Layers are named n0, n1 … so that weight files pass between this program and C
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -13,8 +15,20 @@ SLOPE = 0.01  # of the leaky ReLU below zero
 _WEIGHT_SPREAD = 0.01  # standard deviation of the weights at the start: next to no motion
 
 
-class VelocityField(nn.Module):
+class Field(nn.Module):
+    """What a flow follows: for points that start somewhere, a velocity wherever they have come to."""
+
+    integrator: str  # that the field is trained with, see `flow`
+
+    def at(self, start: Tensor) -> Callable[[Tensor], Tensor]:
+        """The velocity of the points that start at `start`, (n, 3): a function of where they are, (n, 3) → (n, 3)."""
+        raise NotImplementedError
+
+
+class VelocityField(Field):
     """3 → width → … → width → 3 with `depth` linear layers, leaky ReLU between them, none at the end."""
+
+    integrator = "euler"  # as CryoTRANS 1.0.0
 
     def __init__(self, depth: int = 3, width: int = 100, seed: int | None = None) -> None:
         """Weights come from N(0, 0.01²), drawn on the CPU so that a seed means the same everywhere; biases are 0."""
@@ -32,6 +46,10 @@ class VelocityField(nn.Module):
                 layer.weight.normal_(0, _WEIGHT_SPREAD, generator=generator)
                 layer.bias.zero_()
             self.add_module(f"n{i}", layer)
+
+    def at(self, start: Tensor) -> Callable[[Tensor], Tensor]:
+        """The velocity, which is the same for all points that come to a place."""
+        return self
 
     def forward(self, points: Tensor) -> Tensor:
         """Velocity at the points; (n, 3) → (n, 3)."""
