@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from . import __version__
 from .engine.errors import InputError
+from .engine.options import FLOWS, INTEGRATORS, LOSSES, RECIPES
 from .prediction_program import predict_to_files
 from .progress import CHOICES, Reporter, in_a_sentence, make_reporter
 from .stop_request import StopRequest
@@ -93,6 +94,13 @@ def _name(text: str) -> str:
     return text
 
 
+def _times(text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} are not numbers separated by commas") from error
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{self.prog}: {message}. {self.prog} --help lists the options.")
@@ -102,8 +110,8 @@ def _train_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="cryotrans-train",
         description="Learn the flow that carries the initial map onto the target map.",
-        epilog="Levels are contour levels: density below is left out. A run needs -i0 -t0 -i1 -t1 -d -n -p, or "
-        "--resume -d.",
+        epilog="Levels are contour levels: density below is left out. A run needs -i0 -t0 -i1 -t1 -d -n -p (-n and -p "
+        "not with --recipe auto), or --resume -d.",
         argument_default=argparse.SUPPRESS,  # so that --resume can tell what was said
     )
     add = parser.add_argument
@@ -123,6 +131,30 @@ def _train_parser() -> argparse.ArgumentParser:
     add("--l2", action="store_true", help="squared difference instead of transport, to refine; use --lr 1e-4")
     add("--lr", type=float, metavar="X", help="learning rate (default: 1e-3)")
     add("--mu_mesh", type=float, metavar="X", help="weight of the rigidity (default: none)")
+    add(
+        "--recipe",
+        choices=RECIPES,
+        help="cryotrans: published settings, what you choose below (default); auto: chooses grids, flows, losses, "
+        "steps and learning rates, and ends when nothing improves; -n is then the most steps",
+    )
+    add("--flow", choices=FLOWS, help="network (default), domains that turn and slide as wholes, or both; auto tries")
+    add("--domains", type=int, metavar="N", help="number of domains (default: 16; auto tries several)")
+    add("--symmetry", metavar="GROUP", help="C3, D7 ...: the flow keeps it; auto: found in the maps (default: C1)")
+    add("--loss", choices=LOSSES, help="w2: transport (default); l2: squared difference; correlation")
+    add(
+        "--blur",
+        type=float,
+        metavar="SIGMA",
+        help="with --loss correlation: blur the generated map by a Gaussian (Angstrom) to the target's resolution "
+        "(default: estimated from both maps)",
+    )
+    add(
+        "--hold-out",
+        type=float,
+        metavar="SHARE",
+        help="keep this share of the target, in blocks, from training and judge by it, such as 0.05",
+    )
+    add("--validation-map", type=_name, metavar="MAP", help="another map of the target's state to judge by: a half map")
     add("--seed", type=int, metavar="N", help="seed of the random start (default: drawn, and noted in run.json)")
     _add_common(parser)
     add("--resume", action="store_true", help="go on with the run in the directory; -n, steps in all, may be raised")
@@ -148,11 +180,37 @@ def _predict_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="files are NAME_00.mrc, NAME_01.mrc, ... (default: frame)",
     )
-    add("-w", "--weight", type=_name, required=True, metavar="FILE", help="weights that training wrote, such as net.pt")
+    add("-w", "--weight", type=_name, metavar="FILE", help="weights that training wrote, such as net.pt")
+    add("--run", type=_name, metavar="DIR", help="instead of -w: the directory of the training")
+    add("--checkpoint", metavar="WHICH", help="of --run: best (default), last, or K for net_K.pt")
     add("--depth", type=int, metavar="N", help="not needed: read off the weights")
     add("--width", type=int, metavar="N", help="not needed: read off the weights")
-    add("--frames", type=int, default=11, metavar="N", help="number of frames from one end to the other (default: 11)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--frames", type=int, default=11, metavar="N", help="number of frames from one end to the other (default: 11)"
+    )
+    which.add_argument("--times", type=_times, metavar="T,T,...", help="times of the frames instead, such as 0,0.25,1")
     add("--reverse", action="store_true", help="number the frames from the target to the initial map")
+    add(
+        "--inverse",
+        action="store_true",
+        help="carry back: -i and its level are the target's, and time runs from the target to the initial map",
+    )
+    add("--integrator", choices=INTEGRATORS, help="how the flow is followed (default: as in the training)")
+    add("--substeps", type=int, default=1, metavar="N", help="make N steps of each of the 10 (default: 1)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--model", type=_name, metavar="FILE", help="atomic model to carry too (mmCIF, PDB): NAME_model.cif or .pdb"
+    )
+    what.add_argument(
+        "--atoms", type=_name, metavar="FILE", help="positions to carry too (.npy, .npz; x, y, z in A): NAME_atoms.npz"
+    )
+    add(
+        "--rigid",
+        type=_name,
+        metavar="WHAT",
+        help="pieces of the model that keep their shape: residue, chain, or zones such as 'A:1-120;A:121-214,B:5'",
+    )
     _add_common(parser)
     add("--overwrite", action="store_true", help="replace earlier frames of the same name in the directory")
     return parser

@@ -21,6 +21,15 @@ _SECONDS_BETWEEN_STEPS = 0.25  # a glance at the loss makes a GPU wait, so glanc
 _RULE = "|-----------------------------------------|"
 _HEAD = "|   iter   |       loss       |   time    |"
 _MIDDLE = "|----------|------------------|-----------|"
+_MEASURES = {
+    "correlation": "correlation {:.3f}",
+    "resolution": "FSC = 0.5 at {:.1f} Å",
+    "transport_distance": "{:.2f} Å to go",
+    "strain": "strain {:.2f}",
+    "folded": "folded {:.2%}",
+    "held_out": "held-out correlation {:.3f}",
+    "validation": "FSC = 0.5 with the validation map at {:.1f} Å",
+}
 
 
 class Reporter:
@@ -90,6 +99,9 @@ class TextReporter(Reporter):
 
     def checkpoint(self, step: int, loss: float, seconds: float, **facts: Any) -> None:
         self._line(f"| {step:^8} | {loss:16.9e} | {seconds:.3e} |")
+        measures = ", ".join(text.format(facts[name]) for name, text in _MEASURES.items() if name in facts)
+        if measures and self._wants_bar:  # on a terminal; elsewhere metrics.csv tells
+            self._say(f"  step {step}: {measures}")
 
     def frame(self, path: str, number: int, time: float) -> None:
         if self._bar is not None:

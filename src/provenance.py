@@ -13,8 +13,11 @@ from .engine.density_map import DensityMap
 
 
 def describe(density_map: DensityMap, path: str, level: float) -> dict[str, Any]:
-    described = {"path": str(Path(path).absolute()), "sha256": digest(path), "level": level}
-    return {**described, **describe_grid(density_map)}
+    return {**describe_file(path), "level": level, **describe_grid(density_map)}
+
+
+def describe_file(path: str) -> dict[str, Any]:
+    return {"path": str(Path(path).absolute()), "sha256": digest(path)}
 
 
 def describe_grid(density_map: DensityMap) -> dict[str, Any]:

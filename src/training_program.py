@@ -17,23 +17,42 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from .engine.density_map import DensityMap, assume_grid_of, grid_text, read_map, resample, same_grid
 from .engine.errors import InputError
 from .engine.options import TrainingOptions
-from .engine.preparation import PreparedPair, above_level, prepare, suggested_level
+from .engine.preparation import above_level, prepare, suggested_level
 from .engine.run_directory import FINAL_WEIGHTS, RUN_FILE, STATE_FILE, RunDirectory
 from .progress import Reporter, in_a_sentence
-from .provenance import describe, digest, now, versions
+from .provenance import describe, describe_file, digest, now, versions
+from .record import Record
 from .stop_request import StopRequest
 
 if TYPE_CHECKING:
     import torch
 
+    from .engine.measures import Judge
+    from .engine.recipe import AutoTraining
     from .engine.training import Training
-    from .engine.velocity import VelocityField
+    from .engine.velocity import Field
 
-_DEFAULTS = {"binning": 1, "w2_eps": 1e-4, "w2_iter": 5, "l2": False, "lr": 1e-3, "mu_mesh": None}
+_DEFAULTS = {
+    "recipe": "cryotrans",
+    "binning": 1,
+    "w2_eps": 1e-4,
+    "w2_iter": 5,
+    "lr": 1e-3,
+    "mu_mesh": None,
+    "symmetry": None,
+    "blur": None,
+    "hold_out": None,
+}
+_DEFAULTS_AUTO = {**_DEFAULTS, "n_steps": None, "period": 100}
+_CHOSEN_BY_AUTO = ("weight", "binning", "w2_eps", "w2_iter", "loss", "l2", "lr", "mu_mesh")
 _REQUIRED = ("initial_map", "initial_threshold", "target_map", "target_threshold", "directory", "n_steps", "period")
+_DOMAINS = 16
+_BLOCK, _BLOCK_VOXELS = 8.0, 4.0  # width of held-out blocks: Å, but at least so many voxels
 _FLAGS = dict(zip(_REQUIRED, ("-i0", "-t0", "-i1", "-t1", "-d", "-n", "-p")))
 
 
@@ -60,49 +79,60 @@ def train(options: argparse.Namespace, command: list[str], reporter: Reporter, s
             _resume(run, run.read(), said, reporter, stop)
         return
     run.check_free(said.get("overwrite", False))
-    initial, target = _read_pair(said, reporter)
-    wanted = {**_DEFAULTS, **said}
+    recipe = said.get("recipe", _DEFAULTS["recipe"])
+    wanted = {**(_DEFAULTS_AUTO if recipe == "auto" else _DEFAULTS), **said}
+    _check_choices(said, recipe)
+    initial, target = _read_pair(wanted, reporter)
     weights_from = Path(said["weight"]) if "weight" in said else None
     velocity = _load_start(weights_from, said)
     if weights_from is not None and said.get("overwrite") and run.owns(weights_from):
         raise InputError(
             f"--overwrite would remove {weights_from}, the weights to start from (-w). Choose another directory (-d)."
         )
+    flow = said.get("flow", "auto" if recipe == "auto" else "network")
     training_options = TrainingOptions(
         initial_level=wanted["initial_threshold"],
         target_level=wanted["target_threshold"],
         n_steps=wanted["n_steps"],
         period=wanted["period"],
         bin_size=wanted["binning"],
-        depth=velocity.depth if velocity else said.get("depth", 3),
-        width=velocity.width if velocity else said.get("width", 100),
-        loss="l2" if wanted["l2"] else "w2",
+        depth=getattr(velocity, "depth", said.get("depth", 3)),
+        width=getattr(velocity, "width", said.get("width", 100)),
+        loss="l2" if said.get("l2") else said.get("loss", "w2"),
         epsilon=wanted["w2_eps"],
         n_iterations=wanted["w2_iter"],
         learning_rate=wanted["lr"],
         mu_mesh=wanted["mu_mesh"],
         seed=said["seed"] if "seed" in said else secrets.randbelow(2**31),
+        recipe=recipe,
+        flow=flow,
+n_domains=said.get("domains", _DOMAINS if recipe != "auto" and flow in ("domains", "both") else None),
+        symmetry=wanted["symmetry"] or ("auto" if recipe == "auto" else None),
+        blur=wanted["blur"],
+        hold_out=wanted["hold_out"],
     )
-    pair = _prepare(initial, target, training_options, reporter)
+    validation = _read_validation(said.get("validation_map"), initial, reporter)
     device, why = _choose_device(options.device, options.gpu)
+    training, judge = _begin(initial, target, validation, training_options, device, reporter, velocity)
     reporter.note(why)
-    training = _begin(pair, training_options, velocity or _random_start(training_options), device)
     content = {
         "program": "CryoTRANS for ChimeraX",
         "command": command,
         "state": "running",
         "step": 0,
+        "n_steps": training.n_steps,
         "options": training_options.to_dict(),
         "weights_from": str(weights_from.absolute()) if weights_from else None,
         "initial": describe(initial, said["initial_map"], training_options.initial_level),
         "target": describe(target, said["target_map"], training_options.target_level),
-        "n_points": len(pair.weights),
+        "validation": describe_file(said["validation_map"]) if validation else None,
+        "n_points": training.n_points,
         "device": {"asked": options.device, "gpu": options.gpu, "used": str(device)},
         "started": now(),
         "seconds": 0.0,
     }
     with run.made(said.get("overwrite", False)):
-        _run_training(run, content, training, reporter, stop)
+        _run_training(run, content, training, judge, reporter, stop)
 
 
 def _resume(
@@ -112,13 +142,18 @@ def _resume(
 
     options = _recorded_options(run, content)
     _check_same_run(content, options, said)
-    if "n_steps" in said:
-        options = dataclasses.replace(options, n_steps=said["n_steps"])
     if not (run / STATE_FILE).is_file():
         raise InputError(f"The run in {run.path} ended before its first checkpoint. Start it afresh (--overwrite).")
     state = load_state(run / STATE_FILE)
     step = state["step"]
-    if step >= options.n_steps:
+    if options.recipe == "auto" and content.get("state") == "finished" and step != options.n_steps:
+        raise InputError(
+            f"The run in {run.path} is finished after {step} steps: nothing improved any more. "
+            f"To go on with other settings, start a new run from its last weights (-w)."
+        )
+    if "n_steps" in said:
+        options = dataclasses.replace(options, n_steps=said["n_steps"])
+    if options.n_steps is not None and step >= options.n_steps:
         raise InputError(
             f"The run in {run.path} has done its {step} steps. To go on beyond, give more: --resume -n {2 * step or 1}."
         )
@@ -126,59 +161,118 @@ def _resume(
     reader = {"initial_map": paths["initial"], "target_map": paths["target"]}
     levels = {"initial_threshold": options.initial_level, "target_threshold": options.target_level}
     initial, target = _read_pair({**reader, **levels, "n_steps": 0, "period": 1, "directory": ""}, reporter)
-    pair = _prepare(initial, target, options, reporter)
     asked = content["device"]
     spoken = said["device"] != "auto" or said["gpu"] is not None
     device, why = _choose_device(*((said["device"], said["gpu"]) if spoken else (asked["asked"], asked["gpu"])))
     reporter.note(why)
-    reporter.note(f"Going on from step {step} of {options.n_steps}.")
+    reporter.note(f"Going on from step {step}" + (f" of {options.n_steps}." if options.n_steps is not None else "."))
     content = {**content, "state": "running", "options": options.to_dict(), "message": None}
     content["device"] = {**asked, "used": str(device)}
     for key, path in paths.items():
         content[key] = {**content[key], "path": str(Path(path).absolute())}
-    training = _begin(pair, options, _random_start(options), device, state)
-    _run_training(run, content, training, reporter, stop)
+    kept = content.get("validation")
+    validation = _read_validation(kept and kept["path"], initial, reporter)
+    training, judge = _begin(initial, target, validation, options, device, reporter, state=state)
+    content["n_steps"] = training.n_steps
+    _run_training(run, content, training, judge, reporter, stop)
 
 
 def _begin(
-    pair: PreparedPair,
+    initial: DensityMap,
+    target: DensityMap,
+    validation: DensityMap | None,
     options: TrainingOptions,
-    velocity: VelocityField,
     device: torch.device,
+    reporter: Reporter,
+    field: Field | None = None,
     state: dict[str, Any] | None = None,
-) -> Training:
+) -> tuple[Training | AutoTraining, Judge]:
     """The training with its first loss taken, which shows whether memory suffices before anything is written."""
-    from .engine.training import Training
+    from .engine.held_out import held_out_mask
+    from .engine.measures import Judge
 
-    training = Training(pair, options, velocity, device)
+    levels = (options.initial_level, options.target_level)
+    kept = [above_level(density_map, level) for density_map, level in zip((initial, target), levels)]
+    blur = _blur_between(initial, target, options, reporter)
+    symmetry = None
+    if options.symmetry is not None:
+        from .engine.symmetry import find_symmetry
+
+        symmetry = find_symmetry(options.symmetry, *kept)
+        if symmetry is not None:
+            reporter.note(f"The flow keeps the symmetry {symmetry.name}.")
+    held_out = None
+    if options.hold_out is not None:
+        block = max(_BLOCK_VOXELS, _BLOCK / float(np.mean(initial.voxel_size)))
+        held_out = held_out_mask(kept[1], options.hold_out, block, options.seed)
+    training: Training | AutoTraining
+    if options.recipe == "auto":
+        from .engine.recipe import AutoTraining
+
+        training = AutoTraining(initial, target, options, blur, symmetry, device, held_out)
+    else:
+        from .engine.fields import new_field
+        from .engine.training import Training
+
+        pair = prepare(initial, target, *levels, options.bin_size, held_out=held_out)
+        if field is None:
+            field = new_field(options.flow, options, pair, symmetry)
+        side = options.bin_size * float(np.mean(initial.voxel_size))
+        training = Training(pair, options, field, device, (blur / side, 0.0))
+    if len({f"{size:.3f}" for size in initial.voxel_size}) > 1:
+        reporter.warning(f"The voxels of {initial.name} are not cubes; distances are measured in voxels.")
+    if any(n % options.bin_size for n in initial.grid_shape):
+        reporter.note(f"The box does not divide by {options.bin_size}: it is padded with empty voxels.")
     if state is not None:
         training.restore(state)
     training.evaluate()
     _ = training.losses  # fails if it is not a number
-    return training
+    return training, Judge(initial, target, *levels, device, validation, held_out, blur)
+
+
+def _blur_between(initial: DensityMap, target: DensityMap, options: TrainingOptions, reporter: Reporter) -> float:
+    """Standard deviation (Å) of the Gaussian that makes the initial map as coarse as the target."""
+    if options.blur is not None:
+        return options.blur
+    from .engine.relative_blur import estimate_blur
+
+    blur = estimate_blur(initial.density, target.density, initial.voxel_size)
+    if options.recipe == "auto" or options.loss == "correlation":
+        reporter.note(
+            f"{target.name} is as coarse as {initial.name} blurred by a Gaussian of {blur:.2f} Å (estimated)."
+            if blur > 0
+            else f"{target.name} is not coarser than {initial.name}."
+        )
+    return blur
 
 
 def _run_training(
-    run: RunDirectory, content: dict[str, Any], training: Training, reporter: Reporter, stop: StopRequest
+    run: RunDirectory,
+    content: dict[str, Any],
+    training: Training | AutoTraining,
+    judge: Judge,
+    reporter: Reporter,
+    stop: StopRequest,
 ) -> None:
     """The steps from the first loss to the end, a stop, or a failure."""
     options = training.options
     run.write({**content, "versions": versions(), "updated": now()})
     before, started = float(content["seconds"]), time.monotonic()
-    keeper = _Keeper(run, content, training, reporter, before, started)
+    keeper = _Keeper(run, content, training, judge, reporter, before, started)
     try:
         reporter.start(
             directory=str(run.path.absolute()),
             device=content["device"]["used"],
             n_points=content["n_points"],
             step=training.step,
-            n_steps=options.n_steps,
+            n_steps=training.n_steps,
             period=options.period,
         )
         while True:
+            keeper.pass_on_notes()
             if training.step % options.period == 0:
                 keeper.checkpoint()
-            if training.step == options.n_steps or stop:
+            if training.finished or stop:
                 break
             training.update()
             training.evaluate()
@@ -198,7 +292,8 @@ class _Keeper:
         self,
         run: RunDirectory,
         content: dict[str, Any],
-        training: Training,
+        training: Training | AutoTraining,
+        judge: Judge,
         reporter: Reporter,
         before: float,
         started: float,
@@ -207,9 +302,16 @@ class _Keeper:
         self._reporter, self._before, self._started = reporter, before, started
         self._saved_step: int | None = training.step if (run / STATE_FILE).exists() else None
         self._warned = False
+        self._record = Record(run, judge, training.step)
 
     def last_loss(self) -> float:
         return self._training.losses[-1]
+
+    def pass_on_notes(self) -> None:
+        """What the recipe has chosen."""
+        for note in self._training.notes:
+            self._reporter.note(note)
+        self._training.notes.clear()
 
     def checkpoint(self) -> None:
         """At the end of a period: save, and say so."""
@@ -223,6 +325,7 @@ class _Keeper:
             seconds,
             weights=str((self._run / name).absolute()),
             mass_outside=outside,
+            **self._record.last_measures(self._training.step),
         )
         if outside > 0 and not self._warned:
             self._warned = True
@@ -242,13 +345,17 @@ class _Keeper:
         if weights != FINAL_WEIGHTS:  # of a run that had ended and now goes on
             (self._run / FINAL_WEIGHTS).unlink(missing_ok=True)
         self._saved_step = self._training.step
+        seconds = self._before + time.monotonic() - self._started
+        self._record.take(self._training.velocity, self._training.step, seconds, losses[-1], weights)
         self._content = {
             **self._content,
+            "best": self._record.best(),
+            "checkpoints": self._record.checkpoints(),
             "state": state,
             "step": self._training.step,
             "loss": losses[-1],
             "mass_outside": self._training.mass_outside(),
-            "seconds": round(self._before + time.monotonic() - self._started, 3),
+            "seconds": round(seconds, 3),
             "versions": versions(),
             "updated": now(),
         }
@@ -256,7 +363,7 @@ class _Keeper:
 
     def last_state(self) -> str:
         """The state of a run that ends now."""
-        return "finished" if self._training.step == self._options.n_steps else "stopped"
+        return "finished" if self._training.finished else "stopped"
 
     def finish(self) -> None:
         """The last save, and what to do next."""
@@ -269,7 +376,7 @@ class _Keeper:
             text += f" {outside:.2%} of the mass lies outside the box."
         if state == "stopped":
             text = (
-                f"Stopped at step {training.step} of {self._options.n_steps}; all is saved. "
+                f"Stopped at step {training.step} of {training.n_steps}; all is saved. "
                 f"Go on with: cryotrans-train --resume -d {_quoted(path)}"
             )
         self._reporter.end(
@@ -278,7 +385,7 @@ class _Keeper:
             directory=str(path.absolute()),
             weights=str((self._run / FINAL_WEIGHTS).absolute()),
             step=training.step,
-            n_steps=self._options.n_steps,
+            n_steps=training.n_steps,
             loss=self.last_loss(),
             seconds=self._content["seconds"],
             mass_outside=outside,
@@ -335,13 +442,44 @@ def _read_pair(said: dict[str, Any], reporter: Reporter) -> tuple[DensityMap, De
     return initial, target
 
 
-def _prepare(initial: DensityMap, target: DensityMap, options: TrainingOptions, reporter: Reporter) -> PreparedPair:
-    pair = prepare(initial, target, options.initial_level, options.target_level, options.bin_size)
-    if len({f"{size:.3f}" for size in initial.voxel_size}) > 1:
-        reporter.warning(f"The voxels of {initial.name} are not cubes; distances are measured in voxels.")
-    if any(n % options.bin_size for n in initial.grid_shape):
-        reporter.note(f"The box does not divide by {options.bin_size}: it is padded with empty voxels.")
-    return pair
+def _check_choices(said: dict[str, Any], recipe: str) -> None:
+    """Options that contradict each other."""
+    if recipe == "auto":
+        chosen = next((name for name in _CHOSEN_BY_AUTO if name in said), None)
+        if chosen:
+            raise InputError(
+                f"--recipe auto chooses {_flag(chosen)} itself. Leave {_flag(chosen)} out, or use --recipe cryotrans."
+            )
+        return
+    flow = said.get("flow", "network")
+    if flow == "auto":
+        raise InputError("--flow auto is a choice of --recipe auto. Use network, domains or both.")
+    if "l2" in said and said.get("loss", "l2") != "l2":
+        raise InputError(f"--l2 and --loss {said['loss']} contradict each other: give one of the two.")
+    loss = said.get("loss", "w2")
+    if "blur" in said and loss != "correlation":
+        raise InputError("--blur belongs to --loss correlation and --recipe auto. Leave it out, or use one of these.")
+    if "domains" in said and flow == "network":
+        raise InputError("--domains belongs to --flow domains and --flow both. Leave it out, or use one of these.")
+    if "weight" in said and ("flow" in said or "symmetry" in said):
+        raise InputError("The weights to start from (-w) say which flow it is: leave --flow and --symmetry out.")
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name, f"--{name}")
+
+
+def _read_validation(path: str | None, initial: DensityMap, reporter: Reporter) -> DensityMap | None:
+    """Another map of the target's state, on the initial's grid."""
+    if path is None:
+        return None
+    validation = assume_grid_of(read_map(path), initial)
+    for note in validation.notes:
+        reporter.warning(note)
+    if same_grid(initial, validation):
+        return validation
+    reporter.note(f"{validation.name} is resampled onto the grid of {initial.name}.")
+    return resample(validation, initial)
 
 
 def _no_level_text(density_map: DensityMap, flag: str) -> str:
@@ -359,7 +497,7 @@ def _recorded_options(run: RunDirectory, content: dict[str, Any]) -> TrainingOpt
         _ = [content["device"][part] for part in ("asked", "gpu")]
         _ = float(content["seconds"]), int(content["n_points"])
         options = TrainingOptions(**content["options"])
-        _ = options.initial_level + options.target_level + options.n_steps
+        _ = options.initial_level + options.target_level + (options.n_steps or 0) + options.period
         return options
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -381,6 +519,13 @@ def _check_same_run(content: dict[str, Any], options: TrainingOptions, said: dic
         "w2_eps": options.epsilon,
         "w2_iter": options.n_iterations,
         "l2": options.loss == "l2",
+        "loss": options.loss,
+        "recipe": options.recipe,
+        "flow": options.flow,
+        "domains": options.n_domains,
+        "symmetry": options.symmetry,
+        "blur": options.blur,
+        "hold-out": options.hold_out,
         "lr": options.learning_rate,
         "mu_mesh": options.mu_mesh,
         "seed": options.seed,
@@ -390,7 +535,7 @@ def _check_same_run(content: dict[str, Any], options: TrainingOptions, said: dic
         if name == "weight" and name in said:
             now = str(Path(said[name]).absolute())
         if now != value:
-            flag = _FLAGS.get(name, f"--{name}")
+            flag = _flag(name)
             begun = f"without {flag}" if value is None or value is False else f"with {flag} {value}"
             raise InputError(
                 f"The run was begun {begun}, not with {now}. With --resume leave it out, or start a new run in another "
@@ -411,18 +556,12 @@ def _map_of_run(key: str, content: dict[str, Any], said: dict[str, Any]) -> str:
     return path
 
 
-def _load_start(path: Path | None, said: dict[str, Any]) -> VelocityField | None:
+def _load_start(path: Path | None, said: dict[str, Any]) -> Field | None:
     if path is None:
         return None
     from .engine.checkpoint import load_weights
 
     return load_weights(path, said.get("depth"), said.get("width"))
-
-
-def _random_start(options: TrainingOptions) -> VelocityField:
-    from .engine.velocity import VelocityField
-
-    return VelocityField(options.depth, options.width, options.seed)
 
 
 def _choose_device(name: str, gpu: int | None) -> tuple[torch.device, str]:

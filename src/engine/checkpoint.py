@@ -1,7 +1,8 @@
 """Weight files, and the state that a stopped run goes on from.
 
 A weight file is a PyTorch state dict with the keys v.n0.weight, v.n0.bias, v.n1.weight …, as CryoTRANS 1.0.0 writes
-and reads it; depth and width follow from the tensors.  Files are read with `weights_only`, so none can run code.
+and reads it; depth and width follow from the tensors.  Fields that it does not know (domains, symmetry) are kept as
+the kind of flow and the tensors of each of their parts.  Files are read with `weights_only`, so none can run code.
 """
 
 from __future__ import annotations
@@ -16,55 +17,127 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .domains import CombinedField, DomainField, SymmetricField
 from .errors import InputError
 from .run_directory import write_atomically
-from .velocity import VelocityField
+from .symmetry import Symmetry
+from .velocity import Field, VelocityField
 
 _PREFIX = "v."
+_FLOW_OF = {DomainField: "domains", SymmetricField: "network", CombinedField: "both"}
 
 
-def save_weights(path: Path, velocity: VelocityField) -> None:
-    """Write the network's weights; an earlier file of that name stays whole until the new one is.
+def save_weights(path: Path, field: Field) -> None:
+    """Write a field's weights; an earlier file of that name stays whole until the new one is.
 
     Raises:
         OSError: it cannot be written.
     """
-    _save(path, {_PREFIX + name: value.detach().cpu() for name, value in velocity.state_dict().items()})
+    _save(path, state_of_field(field))
 
 
-def load_weights(path: Path, depth: int | None = None, width: int | None = None) -> VelocityField:
+def load_weights(path: Path, depth: int | None = None, width: int | None = None) -> Field:
     """Read a weight file, of this program or of CryoTRANS 1.0.0.
 
     Args:
         path: the file.
         depth, width: what the user said of the network, if anything.
     Returns:
-        The velocity field, on the CPU.
+        The field, on the CPU.
     Raises:
         InputError: the file is missing, is no weight file, or is of another depth or width than said.
     """
-    content = _load(path, "weight file", "Name a file that training wrote.")
+    field = field_of_state(_load(path, "weight file", "Name a file that training wrote."), str(path))
+    network = _network_of(field)
+    for word, said in (("depth", depth), ("width", width)):
+        if said is None or (network is not None and said == getattr(network, word)):
+            continue
+        if network is not None and network.depth == 1 and depth in (None, 1):
+            continue  # one layer has no width
+        what = f"a network of depth {network.depth} and width {network.width}" if network else "no network but domains"
+        raise InputError(
+            f"{path} holds {what}, which contradicts --{word} {said}. Leave --depth and --width out: they are read "
+            f"off the file."
+        )
+    if not all(bool(torch.isfinite(value).all()) for value in field.parameters()):
+        raise InputError(f"{path} holds weights that are not numbers: that training had diverged. Use an earlier file.")
+    return field
+
+
+def state_of_field(field: Field) -> dict[str, Any]:
+    """A field as tensors and words, on the CPU; what `field_of_state` reads."""
+    if isinstance(field, VelocityField):
+        return {_PREFIX + name: value.detach().cpu() for name, value in field.state_dict().items()}
+    symmetry = getattr(field, "symmetry", None)
+    content: dict[str, Any] = {"flow": _FLOW_OF[type(field)]}
+    if symmetry is not None:
+        content["symmetry"] = {
+            "name": symmetry.name,
+            "rotations": symmetry.rotations.cpu(),
+            "centre": symmetry.centre.cpu(),
+        }
+    if isinstance(field, DomainField):
+        content["domains"] = {name: value.detach().cpu() for name, value in field.state_dict().items()}
+    elif isinstance(field, SymmetricField):
+        content["network"] = state_of_field(field.network)
+    elif isinstance(field, CombinedField):
+        content["domains"] = state_of_field(field.domains)["domains"]
+        network = field.network
+        content["network"] = state_of_field(network.network if isinstance(network, SymmetricField) else network)
+    return content
+
+
+def field_of_state(content: Mapping[str, Any], name: str = "The saved state") -> Field:
+    """The field that `state_of_field` describes, on the CPU.
+
+    Args:
+        content: what was read.
+        name: of the file, for the error.
+    Raises:
+        InputError: it describes no field.
+    """
+    if "flow" not in content:
+        return _network(content, name)
+    try:
+        symmetry = Symmetry(**content["symmetry"]) if "symmetry" in content else None
+        network: Any = _network(content["network"], name) if "network" in content else None
+        if network is not None and symmetry is not None:
+            network = SymmetricField(network, symmetry)
+        domains = None
+        if "domains" in content:
+            tensors = content["domains"]
+            domains = DomainField(tensors["centres"], tensors["spread"], tensors["arm"], symmetry)
+            domains.load_state_dict(tensors)
+        found = {"domains": domains, "network": network}
+        if content["flow"] == "both" and domains is not None and network is not None:
+            return CombinedField(domains, network)
+        field = found[content["flow"]]
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise InputError(f"{name} holds no flow of this program ({error}). Name a file that training wrote.") from error
+    if field is None:
+        raise InputError(f"{name} holds no flow of this program. Name a file that training wrote.")
+    return field
+
+
+def _network(content: Mapping[str, Any], name: str) -> VelocityField:
     layers = _layers(content)
     if layers is None:
         raise InputError(
-            f"{path} holds no CryoTRANS network: wanted are the tensors v.n0.weight (width × 3), v.n0.bias, "
+            f"{name} holds no CryoTRANS network: wanted are the tensors v.n0.weight (width × 3), v.n0.bias, "
             f"v.n1.weight … (the last 3 × width). Name a net.pt that training wrote."
         )
-    found_depth = len(layers) // 2
-    found_width = layers[0].shape[0] if found_depth > 1 else (width or 1)
-    for word, said, found in (("depth", depth, found_depth), ("width", width, found_width)):
-        if said is not None and said != found:
-            raise InputError(
-                f"{path} holds a network of depth {found_depth} and width {found_width}, which contradicts "
-                f"--{word} {said}. Leave --depth and --width out: they are read off the file."
-            )
-    if not all(bool(torch.isfinite(value).all()) for value in layers):
-        raise InputError(f"{path} holds weights that are not numbers: that training had diverged. Use an earlier file.")
-    velocity = VelocityField(found_depth, found_width, seed=0)
+    depth = len(layers) // 2
+    velocity = VelocityField(depth, layers[0].shape[0] if depth > 1 else 1, seed=0)
     with torch.no_grad():
         for parameter, value in zip(velocity.parameters(), layers):
             parameter.copy_(value)
     return velocity
+
+
+def _network_of(field: Field) -> VelocityField | None:
+    if isinstance(field, CombinedField):
+        field = field.network
+    return field.network if isinstance(field, SymmetricField) else field if isinstance(field, VelocityField) else None
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

@@ -21,27 +21,33 @@ from .sinkhorn import sinkhorn
 # than three times that; what is left out changes loss and potentials by less than 1e-6 of them.
 _REACH_OF_A_ROUND = 4.7
 
+_BLUR_REACH = 3.5  # standard deviations of a Gaussian, beyond which 5e-4 of its mass lie
+
 _CORNERS = list(itertools.product((0, 1), repeat=3))  # of a cell, in the order of `cells`
 # A path from corner 000 to 111 along the axes in each order: the six tetrahedra of a cell share that diagonal.
 _PATHS = [[sum(4 >> axis for axis in order[:k]) for k in range(4)] for order in itertools.permutations(range(3))]
 
 
 class Target(NamedTuple):
-    """The density to be matched, (nz, ny, nx), and the first and last voxel that it occupies in each axis, (3,)."""
+    """The density to be matched, (nz, ny, nx), and the first and last voxel that it occupies in each axis, (3,).
+
+    Where a part of the voxels is held out, `seen` says how much of each counts, from 0 to 1; the density is zero there.
+    """
 
     density: Tensor
     first: Tensor
     last: Tensor
+    seen: Tensor | None = None  # (nz, ny, nx)
 
     @classmethod
-    def of(cls, density: Tensor) -> Target:
+    def of(cls, density: Tensor, seen: Tensor | None = None) -> Target:
         """Find out where the density, which must not be empty, is above zero."""
         ends = []
         for axis in range(3):
             occupied = torch.nonzero(density.amax(dim=[k for k in range(3) if k != axis]) > 0)
             ends.append(torch.stack((occupied[0, 0], occupied[-1, 0])))
         first, last = torch.stack(ends).unbind(1)
-        return cls(density, first, last)
+        return cls(density if seen is None else density * seen, first, last, seen)
 
 
 class DataLoss(NamedTuple):
@@ -65,14 +71,56 @@ def transport_loss(points: Tensor, weights: Tensor, target: Target, epsilon: flo
     """
     n_reaches = min(n_iterations, 3) if n_iterations <= 5 else n_iterations
     reach = math.ceil(math.sqrt(epsilon) * _REACH_OF_A_ROUND * n_reaches) + 1
-    density, wanted = _deposit_in_crop(points, weights, target, reach)
-    return DataLoss(_TransportLoss.apply(density, wanted, epsilon, n_iterations), density.detach().sum())
+    density, wanted, seen = _deposit_in_crop(points, weights, target, reach)
+    mass = density.detach().sum()
+    if seen is not None:  # and scaled, since what is seen of both must be of one mass
+        density = density * seen
+        density = density * (wanted.sum() / density.sum())
+    return DataLoss(_TransportLoss.apply(density, wanted, epsilon, n_iterations), mass)
 
 
 def squared_difference(points: Tensor, weights: Tensor, target: Target) -> DataLoss:
     """Σ (deposited - target)² over the grid; differentiable in the points.  Arguments as in `transport_loss`."""
-    density, wanted = _deposit_in_crop(points, weights, target, 0)
-    return DataLoss(((density - wanted) ** 2).sum(), density.detach().sum())
+    density, wanted, seen = _deposit_in_crop(points, weights, target, 0)
+    mass = density.detach().sum()
+    return DataLoss((((density if seen is None else density * seen) - wanted) ** 2).sum(), mass)
+
+
+def correlation_loss(points: Tensor, weights: Tensor, target: Target, sigma: float) -> DataLoss:
+    """1 - <A, B> / (|A| |B|), A the deposited density blurred, B the target; differentiable in the points.
+
+    With the blur by which the target is coarser than the points, the two are compared at the target's own resolution.
+
+    Args:
+        points: (n, 3), voxels.
+        weights: (n,).
+        target: blurred already where that is wanted.
+        sigma: standard deviation of the Gaussian for the deposited density, voxels; 0 for none.
+    Returns:
+        DataLoss, from 0 (alike) to 2.
+    """
+    density, wanted, seen = _deposit_in_crop(points, weights, target, math.ceil(_BLUR_REACH * sigma) + 1)
+    mass = density.detach().sum()
+    blurred = gaussian_blur(density, sigma)
+    if seen is not None:
+        blurred = blurred * seen
+    wanted = wanted.to(blurred.dtype)
+    norm = (blurred.square().sum() * wanted.square().sum()).sqrt()
+    return DataLoss(1 - (blurred * wanted).sum() / norm.clamp(min=torch.finfo(norm.dtype).tiny), mass)
+
+
+def gaussian_blur(density: Tensor, sigma: float) -> Tensor:
+    """The density convolved with a Gaussian of standard deviation `sigma` (voxels); what passes the faces is lost."""
+    if sigma <= 0:
+        return density
+    reach = math.ceil(8 * sigma)
+    far = torch.arange(-reach, reach + 1, dtype=density.dtype, device=density.device)
+    total = (-(far**2) / (2 * sigma**2)).exp().sum()
+    for n in density.shape:
+        index = torch.arange(n, dtype=density.dtype, device=density.device)
+        kernel = (-((index[:, None] - index) ** 2) / (2 * sigma**2)).exp() / total
+        density = torch.tensordot(density, kernel, dims=([0], [0]))  # the axis done goes last, so three make a round
+    return density
 
 
 def cell_lattice(support: Tensor, grid_shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
@@ -135,8 +183,11 @@ class _TransportLoss(torch.autograd.Function):
         return gradients[0] * potential, None, None, None
 
 
-def _deposit_in_crop(points: Tensor, weights: Tensor, target: Target, margin: int) -> tuple[Tensor, Tensor]:
-    """Deposit the points, and cut the target, in the part of the box that either occupies, with a margin round it."""
+def _deposit_in_crop(
+    points: Tensor, weights: Tensor, target: Target, margin: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Deposit the points, and cut the target and what is seen of it, in the part of the box that points or target
+    occupy, with a margin round it."""
     with torch.no_grad():
         box = torch.tensor(target.density.shape, device=points.device)
         places = points.nan_to_num(0).clamp(-1, max(target.density.shape)).floor().long()
@@ -145,4 +196,5 @@ def _deposit_in_crop(points: Tensor, weights: Tensor, target: Target, margin: in
         lowest, highest = lowest.clamp(min=0), highest.minimum(box - 1)
         (z0, y0, x0), (z1, y1, x1) = torch.stack((lowest, highest + 1)).tolist()
     density = deposit(points - lowest.to(points.dtype), weights, (z1 - z0, y1 - y0, x1 - x0))
-    return density, target.density[z0:z1, y0:y1, x0:x1]
+    crop = slice(z0, z1), slice(y0, y1), slice(x0, x1)
+    return density, target.density[crop], None if target.seen is None else target.seen[crop]

@@ -15,6 +15,7 @@ from .density_map import DensityMap, grid_text, same_grid
 from .errors import InputError
 
 _LEAST_WEIGHT = 1e-6  # of a point, as a share of the map's maximum
+_FAINT = 0.25  # of the level
 _SUGGESTED_SHARE = 0.01  # of the voxels above a suggested level, as ChimeraX's first contour
 
 Array = NDArray[np.float32]
@@ -28,6 +29,7 @@ class PreparedPair(NamedTuple):
     voxel: float  # side of a voxel in units of the longest box side of the maps as they came
     support: NDArray[np.int64]  # (n, 3) voxel (z, y, x) of each point
     weights: Array  # (n,)
+    seen: Array | None = None  # (nz, ny, nx), what share of a voxel of the target is not held out
 
     @property
     def grid_shape(self) -> tuple[int, int, int]:
@@ -37,10 +39,20 @@ class PreparedPair(NamedTuple):
 
 
 def prepare(
-    initial: DensityMap, target: DensityMap, initial_level: float, target_level: float, bin_size: int = 1
+    initial: DensityMap,
+    target: DensityMap,
+    initial_level: float,
+    target_level: float,
+    bin_size: int = 1,
+    margin: int = 0,
+    held_out: NDArray[np.bool_] | None = None,
 ) -> PreparedPair:
     """Threshold both maps, give the target the initial's mass, bin them, and take the points.
 
+    Args:
+        margin: voxels round what is above the level whose density is kept too where it is not faint: the slopes of
+            the molecule's surface without the noise far from it.
+        held_out: (nz, ny, nx), voxels of the target that training is not to see.
     Raises:
         InputError: the maps are on different grids, a level is above its map's maximum or negative, or nothing is left.
     """
@@ -51,8 +63,10 @@ def prepare(
         )
     if bin_size > min(initial.grid_shape):
         raise InputError(f"A binning of {bin_size} leaves nothing of a box of {grid_text(initial)}. Use a smaller one.")
-    kept_initial = above_level(initial, initial_level)
-    kept_target = above_level(target, target_level)
+    kept_initial, kept_target = (
+        _with_margin(density_map.density, above_level(density_map, level), _FAINT * level, margin)
+        for density_map, level in ((initial, initial_level), (target, target_level))
+    )
     a = kept_initial / kept_initial.max()
     b = kept_target * (a.sum(dtype=np.float64) / kept_target.sum(dtype=np.float64))
     a, b = bin_density(a, bin_size), bin_density(b.astype(np.float32), bin_size)
@@ -63,7 +77,8 @@ def prepare(
             f"Lower the level or the binning."
         )
     weights = a[tuple(support.T)]
-    return PreparedPair(a, b, bin_size / max(initial.grid_shape), support, weights)
+    seen = None if held_out is None else bin_density((~held_out).astype(np.float32), bin_size)
+    return PreparedPair(a, b, bin_size / max(initial.grid_shape), support, weights, seen)
 
 
 def above_level(density_map: DensityMap, level: float) -> Array:
@@ -88,6 +103,20 @@ def above_level(density_map: DensityMap, level: float) -> Array:
             f"A level of {suggested_level(density_map):.3g} keeps its highest 1 %."
         )
     return np.where(density < level, np.float32(0), density)
+
+
+def _with_margin(density: Array, kept: Array, faintest: float, margin: int) -> Array:
+    """What is kept, and what is not faint within `margin` voxels of it, counted along the axes."""
+    near = kept > 0
+    for _ in range(margin):
+        wider = near.copy()
+        for axis in range(3):
+            forward, back = [slice(None)] * 3, [slice(None)] * 3
+            forward[axis], back[axis] = slice(1, None), slice(None, -1)
+            wider[tuple(forward)] |= near[tuple(back)]
+            wider[tuple(back)] |= near[tuple(forward)]
+        near = wider
+    return np.where(near & (density > faintest), density, np.float32(0)) if margin else kept
 
 
 def suggested_level(density_map: DensityMap) -> float:

@@ -4,6 +4,9 @@
     loss.log      one loss a line, from step 0 on
     net_K.pt      weights after K periods
     net.pt        weights at the end
+    metrics.csv   the measures of each checkpoint
+    fsc.csv       the shell correlation with the target at each checkpoint
+    report.html   what came out, for people; and maps of the motion (displacement.mrc …)
     state.pt      what resuming needs
 
 Each is written beside its old self and then renamed, so that a crash at any moment leaves the last good one readable.
@@ -30,7 +33,10 @@ LOSS_FILE = "loss.log"
 STATE_FILE = "state.pt"
 FINAL_WEIGHTS = "net.pt"
 _LOCK_FILE = "run.lock"
-_OWN_FILES = re.compile(r"run\.json|loss\.log|state\.pt|net(_\d+)?\.pt")
+_OWN_FILES = re.compile(
+    r"run\.json|loss\.log|state\.pt|net(_\d+)?\.pt|metrics\.csv|fsc\.csv|report\.html|motion\.npz"
+    r"|(displacement|volume_change|strain|residual)\.mrc"
+)
 _UNFINISHED_FILES = re.compile(rf"\.({_OWN_FILES.pattern})\.\d+\.tmp")
 _LOCK_TRIES, _SECONDS_BETWEEN_TRIES = 5, 0.1
 _LOCK_IS_TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
@@ -106,6 +112,31 @@ class RunDirectory:
         if not isinstance(content, dict) or not isinstance(content.get("options"), dict):
             raise InputError(f"{path} describes no run of this program. Start afresh in another directory.")
         return content
+
+    def weights(self, checkpoint: str = "best") -> Path:
+        """The weight file of a checkpoint.
+
+        Args:
+            checkpoint: best, as run.json has it; last; or the number K of net_K.pt.
+        Raises:
+            InputError: there is no such checkpoint.
+        """
+        content = self.read()
+        if checkpoint == "best" and isinstance(content.get("best"), dict):
+            name = str(content["best"].get("weights"))
+        elif checkpoint in ("best", "last"):
+            name = FINAL_WEIGHTS
+        elif checkpoint.isdecimal():
+            name = f"net_{int(checkpoint)}.pt"
+        else:
+            raise InputError(f"Unknown checkpoint {checkpoint!r}: wanted is best, last, or the number K of a net_K.pt.")
+        path = self.path / name
+        if not path.is_file() and checkpoint in ("best", "last"):  # it is being trained, or was killed
+            numbered = sorted(self._files(re.compile(r"net_\d+\.pt")), key=lambda file: int(file.stem[4:]))
+            path = numbered[-1] if numbered else path
+        if not path.is_file():
+            raise InputError(f"There is no {name} in {self.path}: training has not come to that checkpoint.")
+        return path
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace run.json.

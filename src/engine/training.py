@@ -15,12 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checkpoint import field_of_state, state_of_field
 from .errors import InputError
 from .flow import displacement
-from .loss import DataLoss, Target, cell_lattice, rigidity, squared_difference, transport_loss
+from .loss import (
+    DataLoss,
+    Target,
+    cell_lattice,
+    correlation_loss,
+    gaussian_blur,
+    rigidity,
+    squared_difference,
+    transport_loss,
+)
 from .options import TrainingOptions
 from .preparation import PreparedPair
-from .velocity import VelocityField
+from .velocity import Field
 
 _ADAM_EPSILON = 1e-8
 
@@ -33,17 +43,28 @@ class Training:
         options: loss, learning rate and the rest.
         velocity: the field to be trained; it is changed in place and moved to the device.
         device: where to compute.
+        blurs: standard deviations of the Gaussians for the generated and the target density, voxels of the pair;
+            of the correlation loss only.
     """
 
     def __init__(
-        self, pair: PreparedPair, options: TrainingOptions, velocity: VelocityField, device: torch.device
+        self,
+        pair: PreparedPair,
+        options: TrainingOptions,
+        velocity: Field,
+        device: torch.device,
+        blurs: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.options = options
+        self.notes: list[str] = []  # for the user, until taken
         self.velocity = velocity.to(device)
         self.step = 0  # the step that the next `evaluate` belongs to
         self._voxel = pair.voxel
         self._weights = torch.from_numpy(pair.weights).to(device)
-        self._target = Target.of(torch.from_numpy(np.ascontiguousarray(pair.target)).to(device))
+        target = torch.from_numpy(np.ascontiguousarray(pair.target)).to(device)
+        seen = None if pair.seen is None else torch.from_numpy(pair.seen).to(device)
+        self._target = Target.of(gaussian_blur(target, blurs[1]), seen)
+        self._blur = blurs[0]
         nodes = torch.from_numpy(pair.support)
         self._cells: Tensor | None = None
         if options.mu_mesh:
@@ -52,13 +73,45 @@ class Training:
         self._start = ((nodes + 0.5) * pair.voxel).float().to(device)
         # Apple's GPUs have no float64; elsewhere it keeps the deposit's shares as exact as the displacements are.
         self._nodes = nodes.to(device, torch.float32 if device.type == "mps" else torch.float64)
-        self._optimiser = torch.optim.Adam(
-            self.velocity.parameters(), lr=options.learning_rate, eps=_ADAM_EPSILON / pair.voxel
-        )
+        # A correlation has no scale of its own.
+        epsilon = _ADAM_EPSILON / pair.voxel if options.loss != "correlation" else _ADAM_EPSILON**2
+        self._optimiser = torch.optim.Adam(self.velocity.parameters(), lr=options.learning_rate, eps=epsilon)
         self._total_mass = float(pair.weights.sum(dtype=np.float64))
         self._losses: list[float] = []
         self._waiting: list[Tensor] = []  # losses that are still on the device
         self._mass: Tensor | None = None
+
+    @property
+    def n_points(self) -> int:
+        """How many points are carried."""
+        return len(self._weights)
+
+    @property
+    def n_steps(self) -> int:
+        """How many there are to be."""
+        return self.options.n_steps or 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no step left to make."""
+        return self.step >= self.n_steps
+
+    def set_learning_rate(self, rate: float) -> None:
+        """For the steps from now on."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+
+    def take_over(self, earlier: Training) -> None:
+        """Go on with the optimiser's memory of an earlier training of the same field, as after a change of grid."""
+        state = self._optimiser.state_dict()
+        self._optimiser.load_state_dict({**state, "state": earlier._optimiser.state_dict()["state"]})
+
+    @torch.no_grad()
+    def loss(self) -> float:
+        """The loss at the present weights, of the data alone (waits for the device)."""
+        carried = self._nodes + displacement(self.velocity, self._start) / self._voxel
+        data = self._data_loss(carried if self._cells is None else carried.index_select(0, self._cells[:, 0]))
+        return float(data.value)
 
     def evaluate(self) -> None:
         """Take the loss at the present weights, and its derivative."""
@@ -109,7 +162,7 @@ class Training:
         """All that `restore` needs to go on exactly, for the step that was evaluated last."""
         return {
             "step": self.step,
-            "velocity": self.velocity.state_dict(),
+            "velocity": state_of_field(self.velocity),
             "optimizer": self._optimiser.state_dict(),
             "losses": torch.tensor(self.losses[: self.step + 1], dtype=torch.float64),
         }
@@ -121,7 +174,7 @@ class Training:
             InputError: the state belongs to another network.
         """
         try:
-            self.velocity.load_state_dict(state["velocity"])
+            self.velocity.load_state_dict(field_of_state(state["velocity"]).state_dict())
             self._optimiser.load_state_dict(state["optimizer"])
             self.step = int(state["step"])
             self._losses = state["losses"][: self.step].tolist()
@@ -134,6 +187,8 @@ class Training:
     def _data_loss(self, points: Tensor) -> DataLoss:
         if self.options.loss == "l2":
             return squared_difference(points, self._weights, self._target)
+        if self.options.loss == "correlation":
+            return correlation_loss(points, self._weights, self._target, self._blur)
         area = self._voxel**2  # of a voxel's face in units of the box: the transport below is in voxels
         transport = transport_loss(
             points, self._weights, self._target, self.options.epsilon / area, self.options.n_iterations

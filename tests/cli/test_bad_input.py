@@ -223,7 +223,7 @@ TRAINING = [
     (["-d", "x" * 300], "File name too long"),
     (["-d", ""], "the name is empty"),
     (["-d", " "], "the name is empty"),
-    (["-d", "run"], "run already holds a run (loss.log and 8 more files of it). Use --resume to go on with it"),
+    (["-d", "run"], "run already holds a run (fsc.csv and 10 more files of it). Use --resume to go on with it"),
     (["-d", "published"], "published already holds a run (loss.log and 1 more files of it)"),
     (["-d", "run", "--overwrite", "-w", "run/net.pt"], "--overwrite would remove run/net.pt, the weights to start"),
     (["-d", "run", "--overwrite", "-n", -1], "must be 0 or more"),
@@ -313,6 +313,8 @@ PREDICTION = [
     (["--device", "tpu"], "Unknown device 'tpu'"),
     (["-g", 93], "GPU 93 is not there"),
     (["-g", -3], "There is no GPU -3"),
+    (["--run", "run"], "either a file of weights (-w), or the directory of a training (--run)"),
+    (["--checkpoint", "best"], "--checkpoint belongs to --run"),
 ]
 
 
@@ -335,8 +337,13 @@ def test_prediction_that_cannot_be(furnished, capsys, monkeypatch, more, said):
         (["train", "-d", "new", "-i0", "initial.mrc", "-t0", 0.5], "Missing: -i1 (--target-map), -t1"),
         ([*training("", "new")[:7], "-d", "new"], "No level given for target.mrc (-t1)"),
         (training("", "new")[:11], "Missing: -n (--n_steps), -p (--period)."),
-        (["predict"], "the following arguments are required: -i/--initial-map, -d/--directory, -w/--weight"),
-        (["predict", "-i", "initial.mrc", "-d", "new"], "required: -w/--weight"),
+        (["predict"], "the following arguments are required: -i/--initial-map, -d/--directory"),
+        (["predict", "-i", "initial.mrc"], "required: -d/--directory"),
+        (
+            ["predict", "-i", "initial.mrc", "-d", "new"],
+            "either a file of weights (-w), or the directory of a training",
+        ),
+        (["predict", "-i", "initial.mrc", "-d", "new", "--run", "nowhere"], "nowhere holds no run"),
         (["refine"], "Say train or predict first"),
         ([], "Say train or predict first"),
         (["--resume"], "Say train or predict first"),

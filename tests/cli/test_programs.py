@@ -56,9 +56,10 @@ def test_loss_log_has_a_line_for_each_step_and_agrees_with_the_screen(finished):
     assert float(lines[-1]) < 0.5 * float(lines[0])
 
 
-def test_files_are_the_published_ones_and_two_more(finished):
+def test_files_are_the_published_ones_and_some_more(finished):
     assert sorted(path.name for path in finished.directory.iterdir()) == [
-        "loss.log", "net.pt", "net_0.pt", "net_1.pt", "net_2.pt", "net_3.pt", "net_4.pt", "run.json", "state.pt",
+        "fsc.csv", "loss.log", "metrics.csv", "net.pt", "net_0.pt", "net_1.pt", "net_2.pt", "net_3.pt", "net_4.pt",
+        "run.json", "state.pt",
     ]  # fmt: skip
 
 
@@ -83,6 +84,11 @@ def test_run_json_says_how_the_run_was_made(finished, maps):
     assert content["target"]["level"] == options["target_level"] == LEVEL
     assert content["n_points"] == int((two_domains() >= LEVEL).sum())
     assert set(content["versions"]) == {"cryotrans", "python", "torch", "numpy", "system"}
+
+
+BEYOND_THE_PUBLISHED = {
+    "recipe": "cryotrans", "flow": "network", "n_domains": None, "symmetry": None, "blur": None, "hold_out": None,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("names", ["short", "long"])
@@ -114,6 +120,7 @@ def test_every_published_option_is_taken(maps, tmp_path, capsys, names):
     assert options == {
         "initial_level": 0.4, "target_level": 0.45, "n_steps": 3, "period": 2, "bin_size": 2, "depth": 4, "width": 6,
         "loss": "l2", "epsilon": 2e-4, "n_iterations": 3, "learning_rate": 1e-4, "mu_mesh": 0.01,
+        **BEYOND_THE_PUBLISHED,
     }  # fmt: skip
 
 
@@ -125,6 +132,7 @@ def test_defaults_are_the_published_ones(maps, tmp_path, capsys):
     assert options == {
         "initial_level": LEVEL, "target_level": LEVEL, "n_steps": 0, "period": 5, "bin_size": 1, "depth": 3,
         "width": 100, "loss": "w2", "epsilon": 1e-4, "n_iterations": 5, "learning_rate": 1e-3, "mu_mesh": None,
+        **BEYOND_THE_PUBLISHED,
     }  # fmt: skip
     assert isinstance(seed, int)
 
@@ -179,9 +187,8 @@ def test_overwrite_replaces_the_run_and_nothing_else(maps, tmp_path, capsys):
         (run / name).write_text("mine")
     (run / "net_folder").mkdir()
     assert call(capsys, *training(maps, run, 2, 2), "--overwrite").status == 0
-    assert sorted(path.name for path in run.iterdir()) == sorted(
-        [*others, "net_folder", "loss.log", "net.pt", "net_0.pt", "net_1.pt", "run.json", "state.pt"]
-    )
+    own = {"fsc.csv", "loss.log", "metrics.csv", "net.pt", "net_0.pt", "net_1.pt", "run.json", "state.pt"}
+    assert {path.name for path in run.iterdir()} == own | {*others, "net_folder"}
     assert all((run / name).read_text() == "mine" for name in others)
 
 
@@ -251,6 +258,28 @@ def test_reverse_numbers_the_frames_from_the_other_end(frames, finished, maps, t
     line = ["predict", "-i", maps / "initial.mrc", "-t", LEVEL, "-d", tmp_path, "-w", finished.directory / "net.pt"]
     assert call(capsys, *line, "--reverse").status == 0
     np.testing.assert_array_equal(read_frames(tmp_path), read_frames(frames)[::-1])
+
+
+def test_a_run_names_its_checkpoints(finished, maps, tmp_path, capsys):
+    content = run_json(finished.directory)
+    best = content["best"]["weights"]
+    assert content["checkpoints"][str(content["best"]["step"])] == best
+    assert content["checkpoints"]["20"] == "net_2.pt"
+    names = {"best": best, "last": "net.pt", "1": "net_1.pt", None: best}
+    line = ["predict", "-i", maps / "initial.mrc", "--frames", 2]
+    for checkpoint, name in names.items():
+        more = ["--checkpoint", checkpoint] if checkpoint else []
+        assert (
+            call(capsys, *line, "-d", tmp_path / "run", "--run", finished.directory, *more, "--overwrite").status == 0
+        )
+        assert call(capsys, *line, "-d", tmp_path / "w", "-w", finished.directory / name, "--overwrite").status == 0
+        assert (tmp_path / "run" / "frame_01.mrc").read_bytes() == (tmp_path / "w" / "frame_01.mrc").read_bytes()
+    result = call(capsys, *line, "-d", tmp_path / "run", "--run", finished.directory, "--checkpoint", 9, "--overwrite")
+    assert "There is no net_9.pt" in result.err
+    result = call(
+        capsys, *line, "-d", tmp_path / "run", "--run", finished.directory, "--checkpoint", "first", "--overwrite"
+    )
+    assert "Unknown checkpoint 'first'" in result.err
 
 
 def test_published_prediction_options_are_taken(finished, maps, tmp_path, capsys):

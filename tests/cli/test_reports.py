@@ -17,7 +17,10 @@ TRAINING_FIELDS = {
     "warning": {"text"},
     "start": {"directory", "device", "n_points", "step", "n_steps", "period"},
     "step": {"step", "loss", "seconds", "seconds_left"},
-    "checkpoint": {"step", "loss", "seconds", "weights", "mass_outside"},
+    "checkpoint": {
+        *("step", "loss", "seconds", "weights", "mass_outside"),
+        *("correlation", "resolution", "transport_distance", "strain", "folded"),
+    },
     "end": {"state", "text", "directory", "weights", "step", "n_steps", "loss", "seconds", "mass_outside"},
 }
 PREDICTION_FIELDS = {

@@ -54,7 +54,7 @@ def test_a_broken_run_goes_on_exactly(maps, tmp_path, capsys, how):
         assert run_json(directory)["state"] == "stopped"
         assert len((directory / "loss.log").read_text().splitlines()) == step + 1
         assert sorted(path.name for path in directory.iterdir() if "net_" not in path.name) == [
-            "loss.log", "net.pt", "run.json", "state.pt",
+            "fsc.csv", "loss.log", "metrics.csv", "net.pt", "run.json", "state.pt",
         ]  # fmt: skip
     n_steps = step + 12
     resumed = call(capsys, "train", "--resume", "-d", directory, "-n", n_steps)

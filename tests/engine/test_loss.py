@@ -3,11 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from chimerax.cryotrans.engine.deposit import deposit
 from chimerax.cryotrans.engine.flow import displacement
-from chimerax.cryotrans.engine.loss import Target, cell_lattice, rigidity, squared_difference, transport_loss
+from chimerax.cryotrans.engine.loss import (
+    Target,
+    cell_lattice,
+    correlation_loss,
+    gaussian_blur,
+    rigidity,
+    squared_difference,
+    transport_loss,
+)
 from chimerax.cryotrans.engine.sinkhorn import sinkhorn
 from chimerax.cryotrans.engine.velocity import VelocityField
 
@@ -97,3 +106,66 @@ def test_neighbouring_cells_share_their_nodes():
     assert torch.equal(nodes[cells[:, 0]], block)
     assert torch.equal(nodes[cells[:, 7]], block + 1)
     assert torch.equal(nodes[cells[:, 1]], block + torch.tensor([0, 0, 1]))
+
+
+@pytest.mark.parametrize("sigma", [0.7, 2.3])
+def test_the_blur_is_that_of_scipy(sigma):
+    density = np.random.default_rng(0).random((9, 14, 11))
+    wanted = gaussian_filter(density, sigma, mode="constant", truncate=12)
+    blurred = gaussian_blur(torch.from_numpy(density), sigma)
+    torch.testing.assert_close(blurred, torch.from_numpy(wanted), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1.5])
+def test_the_correlation_loss_is_that_of_the_whole_box(sigma):
+    points, weights, target = _clusters(seed=3)
+    target = Target.of(gaussian_blur(target.density, sigma))
+    points.requires_grad_()
+    value, mass = correlation_loss(points, weights, target, sigma)
+    (gradient,) = torch.autograd.grad(value, points)
+
+    blurred = gaussian_blur(deposit(points, weights, target.density.shape), sigma)
+    wanted = 1 - torch.nn.functional.cosine_similarity(blurred.ravel(), target.density.ravel(), dim=0)
+    (wanted_gradient,) = torch.autograd.grad(wanted, points)
+    torch.testing.assert_close(value, wanted, rtol=0, atol=1e-4 if sigma else 1e-12)  # the blur's reach is cut
+    torch.testing.assert_close(gradient, wanted_gradient, rtol=0, atol=1e-3 * float(wanted_gradient.abs().max()))
+    torch.testing.assert_close(mass, weights.sum())
+
+
+def test_equal_densities_correlate_whatever_their_scale():
+    points, weights, _ = _clusters(seed=4)
+    target = Target.of(gaussian_blur(3 * deposit(points, weights, (40, 40, 40)), 1.2))
+    assert float(correlation_loss(points, weights, target, 1.2).value) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["w2", "l2", "correlation"])
+def test_what_is_held_out_does_not_matter(kind):
+    points, weights, target = _clusters(seed=5)
+    seen = torch.ones_like(target.density)
+    seen[20:25, 20:26, 18:24] = 0
+    changed = torch.where(seen > 0, target.density, 7 * target.density + 1)
+    losses = []
+    for density in (target.density, changed):
+        start = points.clone().requires_grad_()
+        held = Target.of(density, seen)
+        loss = {
+            "w2": lambda held=held, start=start: transport_loss(start, weights, held, 0.4, 5),
+            "l2": lambda held=held, start=start: squared_difference(start, weights, held),
+            "correlation": lambda held=held, start=start: correlation_loss(start, weights, held, 1.0),
+        }[kind]()
+        (gradient,) = torch.autograd.grad(loss.value, start)
+        losses.append((loss.value.detach(), gradient))
+    torch.testing.assert_close(losses[0], losses[1])
+    whole = transport_loss(points, weights, target, 0.4, 5).value
+    assert kind != "w2" or abs(float(whole - losses[0][0])) > 1e-3
+
+
+def test_mass_that_is_seen_is_matched_in_shape_not_in_amount():
+    """Where a part is held out, moving the points' mass into it is no way to lower the transport."""
+    points, weights, target = _clusters(seed=6)
+    seen = torch.ones_like(target.density)
+    seen[:, :, :20] = 0
+    values = [
+        transport_loss(points, factor * weights, Target.of(target.density, seen), 0.4, 5).value for factor in (1, 3)
+    ]
+    torch.testing.assert_close(*values)

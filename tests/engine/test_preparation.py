@@ -73,3 +73,26 @@ def test_maps_on_two_grids_are_refused_by_name():
 def test_a_binning_larger_than_the_box_is_refused():
     with pytest.raises(InputError, match="binning of 6"):
         prepare(_map(), _map(seed=1), 0.5, 0.5, 6)
+
+
+def test_a_margin_keeps_the_slopes_and_not_the_noise_far_away():
+    density = np.zeros((9, 9, 9), np.float32)
+    density[4, 4, 3:6] = 0.4, 1.0, 0.2  # above the level, and a slope on either side
+    density[4, 3, 4] = 0.01  # too faint
+    density[1, 1, 1] = 0.4  # far from it
+    density[4, 5, 4] = -1
+    initial, target = (DensityMap(density, (1.0, 1.0, 1.0)) for _ in range(2))
+    assert prepare(initial, target, 0.5, 0.5).support.tolist() == [[4, 4, 4]]
+    with_margin = prepare(initial, target, 0.5, 0.5, margin=1)
+    assert with_margin.support.tolist() == [[4, 4, 3], [4, 4, 4], [4, 4, 5]]
+    assert with_margin.target.sum() == pytest.approx(with_margin.initial.sum())
+
+
+def test_what_is_held_out_is_binned_too():
+    density = np.ones((4, 4, 4), np.float32)
+    held_out = np.zeros((4, 4, 4), bool)
+    held_out[0, 0, :2] = True
+    initial, target = (DensityMap(density, (1.0, 1.0, 1.0)) for _ in range(2))
+    seen = prepare(initial, target, 0.5, 0.5, bin_size=2, held_out=held_out).seen
+    assert seen[0, 0, 0] == 0.75
+    assert np.delete(seen.ravel(), 0).min() == 1

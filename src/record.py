@@ -1,0 +1,72 @@
+"""The measures that a training run keeps of its checkpoints, and which of these is the best."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .engine.errors import InputError
+from .engine.metrics import FSC_FILE, METRICS_FILE, Measures, read_fsc, read_metrics, write_fsc, write_metrics
+from .engine.run_directory import FINAL_WEIGHTS, RunDirectory
+from .engine.verdict import best_checkpoint
+
+if TYPE_CHECKING:
+    from .engine.measures import Judge, Judgement
+    from .engine.velocity import Field
+
+_SHOWN = ("correlation", "resolution", "transport_distance", "strain", "folded", "held_out", "validation")
+
+
+class Record:
+    """Measures the checkpoints of one run and writes metrics.csv and fsc.csv.
+
+    Args:
+        run: where they go; what an earlier part of the run has left there is kept.
+        judge: takes the measures.
+        step: from which this part of the run goes on; later checkpoints are forgotten.
+    """
+
+    def __init__(self, run: RunDirectory, judge: Judge, step: int) -> None:
+        self.judge = judge
+        self.rows: list[Measures] = []
+        self._run, self._weights = run, dict[int, str]()
+        self._curves: list[tuple[int, np.ndarray]] = []
+        with contextlib.suppress(InputError, OSError):  # a new run, or files that cannot be used: there will be others
+            rows = [row for row in read_metrics(run / METRICS_FILE) if row.step < step]
+            _, curves = read_fsc(run / FSC_FILE)
+            self.rows, self._curves = rows, [curve for curve in curves if curve[0] < step]
+            self._weights = {int(key): name for key, name in run.read().get("checkpoints", {}).items()}
+
+    def take(self, field: Field, step: int, seconds: float, loss: float, weights: str) -> Judgement:
+        """Measure a checkpoint whose weights lie in the file `weights`, and bring the two files up to date."""
+        judgement = self.judge.measure(field, step, seconds, loss)
+        if self.rows and self.rows[-1].step == step:  # the last checkpoint, saved once more at the end
+            self.rows.pop()
+            self._curves.pop()
+        self.rows.append(judgement.measures)
+        self._curves.append((step, judgement.fsc))
+        if self._weights.get(step, FINAL_WEIGHTS) == FINAL_WEIGHTS:
+            self._weights[step] = weights
+        write_metrics(self._run / METRICS_FILE, self.rows)
+        write_fsc(self._run / FSC_FILE, judgement.frequencies, self._curves)
+        return judgement
+
+    def last_measures(self, step: int) -> dict[str, Any]:
+        """What is shown of a checkpoint while training."""
+        row = next((row for row in reversed(self.rows) if row.step == step), None)
+        if row is None:
+            return {}
+        return {name: value for name, value in row._asdict().items() if name in _SHOWN and value == value}
+
+    def best(self) -> dict[str, Any] | None:
+        """Step and weight file of the best checkpoint, as run.json has it."""
+        if not self.rows:
+            return None
+        row = self.rows[best_checkpoint(self.rows)]
+        return {"step": row.step, "weights": self._weights[row.step]}
+
+    def checkpoints(self) -> dict[str, str]:
+        """The weight file of each step that was measured, as run.json has it."""
+        return {str(row.step): self._weights[row.step] for row in self.rows}
