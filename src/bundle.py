@@ -22,10 +22,11 @@ class _CryoTransAPI(BundleAPI):
 
     @staticmethod
     def initialize(session: Any, bundle_info: Any) -> None:
-        from . import runs, series
+        from . import in_step, runs, series
 
         runs.attend_sessions(session)
         series.attend_sessions(session)
+        in_step.attend_sessions(session)
 
 
 bundle_api = _CryoTransAPI()

@@ -155,7 +155,27 @@ def _train_parser() -> argparse.ArgumentParser:
         help="keep this share of the target, in blocks, from training and judge by it, such as 0.05",
     )
     add("--validation-map", type=_name, metavar="MAP", help="another map of the target's state to judge by: a half map")
+    add(
+        "--debiased",
+        action="store_true",
+        help="transport that is 0 for equal maps; a step costs up to three times as much",
+    )
+    add("--eps_start", type=float, metavar="X", help="let epsilon come down from X to --w2_eps over half of the steps")
+    add(
+        "--reach",
+        type=float,
+        metavar="X",
+        help="unbalanced transport, for a part that one map lacks: mass farther than about X from its place, in units "
+        "of the box, stays unmatched",
+    )
+    add(
+        "--mesh_share",
+        type=float,
+        metavar="X",
+        help="with --mu_mesh: this share of the cells at each step (default: 1)",
+    )
     add("--seed", type=int, metavar="N", help="seed of the random start (default: drawn, and noted in run.json)")
+    add("--no-report", action="store_true", help="no report.html and no maps of the motion at the end")
     _add_common(parser)
     add("--resume", action="store_true", help="go on with the run in the directory; -n, steps in all, may be raised")
     add("--overwrite", action="store_true", help="replace an earlier run in the directory")

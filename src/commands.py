@@ -10,34 +10,44 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chimerax.atomic import StructureArg
 from chimerax.core.commands import (
     Annotation,
     AnnotationError,
     BoolArg,
     Bounded,
     CmdDesc,
+    ColorArg,
     EnumOf,
     FloatArg,
     IntArg,
     OpenFileNameArg,
     OpenFolderNameArg,
+    Or,
+    SaveFileNameArg,
     SaveFolderNameArg,
     StringArg,
+    TupleOf,
     next_token,
     register,
 )
 from chimerax.core.commands import run as run_command
 from chimerax.core.errors import UserError
-from chimerax.map.mapargs import MapArg
+from chimerax.map.mapargs import MapArg, MapsArg
+from chimerax.map_series.vseries_command import SeriesArg
 
+from .arrows import SPACING, arrows_of, draw_arrows, read_motion
 from .background import BackgroundTask
+from .coloring import MEASURES, Palette, PaletteArg, color_surface, grid_of, map_path, place_of, subject_of
 from .engine import demo_pair
 from .engine.density_map import DensityMap, write_map
 from .engine.errors import InputError
-from .engine.options import LOSSES
-from .engine.run_directory import RunDirectory
+from .engine.options import FLOWS, LOSSES, RECIPES
+from .engine.run_directory import FINAL_WEIGHTS, RunDirectory
 from .job import CryoTransJob, Frames
 from .markup import link, quoted
+from .movie import SECONDS, Rotation, RotationArg, record_movie
+from .riders import FILE, RIGID, Riders, StructureToCarryArg
 from .runs import Run, free_folder, known_runs, runs_of, runs_table, source_of
 from .volumes import check_level, density_map_of, density_map_on, model_text, shown_level, suggested_level
 from .worker_python import Installation, find_python
@@ -46,9 +56,10 @@ INTERPOLATION = (
     "The trajectory will be an interpolation between the two maps, not a simulation: it says nothing of the true path, "
     "of times or of energies."
 )
-_LEARNING_RATES = {"w2": 1e-3, "l2": 1e-4}
+_LEARNING_RATES = {"w2": 1e-3, "l2": 1e-4, "correlation": 1e-3}
 _N_STEPS, _N_FRAMES = 1000, 11
 _INITIAL_COLOR, _TARGET_COLOR = "cornflowerblue", "sandybrown"
+_ARROW_COLOR = (30, 30, 30, 255)  # r, g, b, a
 
 
 class DeviceArg(Annotation):
@@ -71,6 +82,7 @@ _POSITIVE = Bounded(FloatArg, min=0, inclusive=False)
 _NOT_NEGATIVE = Bounded(FloatArg, min=0)
 _SEED = Bounded(IntArg, min=0, max=2**63 - 1)
 _FRAMES = Bounded(IntArg, min=2, max=10_000)
+_PIXELS = TupleOf(Bounded(IntArg, min=2, max=16_384), 2)  # formats halve the resolution of colours
 
 
 # Training
@@ -82,9 +94,16 @@ def train(
     to: Any,
     level: float | None = None,
     to_level: float | None = None,
-    steps: int = _N_STEPS,
+    recipe: str | None = None,
+    steps: int | None = None,
     period: int | None = None,
-    loss: str = "w2",
+    flow: str | None = None,
+    domains: int | None = None,
+    symmetry: str | None = None,
+    blur: float | None = None,
+    hold_out: float | None = None,
+    validate: Any = None,
+    loss: str | None = None,
     learning_rate: float | None = None,
     depth: int | None = None,
     width: int | None = None,
@@ -106,9 +125,18 @@ def train(
         raise UserError(f"{model_text(initial)} is both the initial and the target map; two different maps are wanted.")
     level = _level(initial, level, "level")
     to_level = _level(target, to_level, "toLevel")
+    by_hand = {"loss": loss, "learningRate": learning_rate, "w2Eps": w2_eps, "w2Iter": w2_iter, "muMesh": mu_mesh}
+    by_hand |= {"binning": binning, "weights": weights}
+    said = [name for name, value in by_hand.items() if value is not None]
+    if recipe == "auto" and said:
+        raise UserError(f"recipe auto chooses {said[0]} itself. Leave one of the two out.")
+    recipe = recipe or ("cryotrans" if said else "auto")
+    if recipe == "cryotrans":
+        loss, steps = loss or "w2", steps or _N_STEPS
     python = find_python(session)
     initial_map = density_map_of(initial)
     target_map = density_map_on(target, initial)
+    validation_map = density_map_on(validate, initial) if validate is not None else None
     _check_overlap(initial, target, target_map, to_level)
     folder = _new_run_folder(session, directory, f"{_stem(initial)}_to_{_stem(target)}")
 
@@ -117,6 +145,8 @@ def train(
         run.initial_path.parent.mkdir(exist_ok=True)
         write_map(run.initial_path, initial_map)
         write_map(run.target_path, target_map)
+        if validation_map is not None:
+            write_map(run.validation_path, validation_map)
         run.write_models()
     except OSError as error:
         raise UserError(f"The folder {folder} cannot be written: {error.strerror}. Give another directory.") from error
@@ -127,7 +157,14 @@ def train(
         "-t1": to_level,
         "-d": folder,
         "-n": steps,
-        "-p": period or max(1, steps // 10),
+        "-p": period or (max(1, steps // 10) if steps else None),
+        "--recipe": recipe,
+        "--flow": flow,
+        "--domains": domains,
+        "--symmetry": symmetry,
+        "--blur": blur,
+        "--hold-out": hold_out,
+        "--validation-map": run.validation_path if validation_map is not None else None,
         "-b": binning,
         "-w": Path(weights).expanduser().absolute() if weights is not None else None,
         "--depth": depth,
@@ -135,14 +172,15 @@ def train(
         "--w2_eps": w2_eps,
         "--w2_iter": w2_iter,
         "--mu_mesh": mu_mesh,
-        "--l2": loss == "l2",
-        "--lr": learning_rate or _LEARNING_RATES[loss],
+        "--loss": loss,
+        "--lr": learning_rate or (_LEARNING_RATES[loss] if loss is not None else None),
         "--seed": seed,
         "--device": device,
     }
     session.logger.info(
         f"CryoTRANS: {model_text(initial)} at level {level:.4g} to {model_text(target)} at level {to_level:.4g}, "
-        f"{steps} steps. All is kept in {folder}. {INTERPOLATION}"
+        + (f"{steps} steps. " if recipe == "cryotrans" else "recipe auto. ")
+        + f"All is kept in {folder}. {INTERPOLATION}"
     )
     return _begin(session, run, python, training, level, frames, device, open, wait)
 
@@ -161,7 +199,13 @@ def resume(
     if run.is_active:
         raise UserError(f"The run in {run.folder} is being trained now.")
     content = _content(run)
-    done, n_steps = content["step"], steps if steps is not None else content["options"]["n_steps"]
+    done, n_steps = content["step"], steps if steps is not None else content["n_steps"]
+    settled = content["options"]["recipe"] == "auto" and content["state"] == "finished"
+    if settled and done != content["options"]["n_steps"]:
+        raise UserError(
+            f"The run in {run.folder} is finished: after {done} steps nothing improved any more. To go on with other "
+            f"settings, start from its weights: cryotrans train … weights {quoted(run.folder / FINAL_WEIGHTS)}"
+        )
     if done >= n_steps:
         raise UserError(
             f"The run in {run.folder} has done its {done} steps. To go on beyond, give more: "
@@ -212,9 +256,12 @@ def predict(
     initial: Any,
     run: str | None = None,
     weights: str | None = None,
+    checkpoint: int | str | None = None,
     level: float | None = None,
     frames: int = _N_FRAMES,
     reverse: bool = False,
+    model: Any = None,
+    rigid: str | None = None,
     directory: str | None = None,
     name: str | None = None,
     device: str = "auto",
@@ -223,12 +270,14 @@ def predict(
     """Carry a map along a trained flow and open the frames; returns the series, or the job that will open it."""
     if run is not None and weights is not None:
         raise UserError("Give a run or weights, not both.")
+    if checkpoint is not None and weights is not None:
+        raise UserError("A checkpoint is one of a run: give a run with it, or weights alone.")
+    if rigid is not None and model is None:
+        raise UserError(f"rigid {rigid} is for atoms: say which with model, as model #5.")
     trained = None if weights is not None else _run_for(session, initial, run)
     if trained is not None:
         content = _content(trained)
-        weights_path = trained.weights()
-        if weights_path is None:
-            raise UserError(f"The run in {trained.folder} has no weights yet: it has not come to its first checkpoint.")
+        weights_path = _weights_of(trained, checkpoint)
         shown = content["options"]["initial_level"]
     else:
         assert weights is not None
@@ -240,10 +289,16 @@ def predict(
     shown = suggested_level(initial) if shown is None else shown
     python = find_python(session)
     density_map = density_map_of(initial)
+    riders = None
+    if model is not None:
+        riders = Riders(model, initial, rigid)
+        riders.look_for_density(density_map, cut if trained is None else content["options"]["initial_level"], initial)
     folder = _new_frames_folder(directory, trained, initial)
-    initial_path = folder / "initial.mrc"
+    initial_path, atoms_path = folder / "initial.mrc", folder / FILE
     try:
         write_map(initial_path, density_map)
+        if riders is not None:
+            riders.write(atoms_path)
     except OSError as error:
         raise UserError(f"The folder {folder} cannot be written: {error.strerror}. Give another directory.") from error
     if name is None:
@@ -253,14 +308,38 @@ def predict(
         cut=cut,
         level=shown,
         weights=weights_path,
-        options={"--frames": frames, "--reverse": reverse, "--device": device},
+        options={
+            "--frames": frames,
+            "--reverse": reverse,
+            "--device": device,
+            "--atoms": atoms_path if riders is not None else None,
+        },
         folder=folder,
         name=name,
+        riders=riders,
     )
     place = Run(trained.folder if trained is not None else folder, initial)
     job = CryoTransJob(session, _way(initial, trained, reverse), place, python, None, wanted)
     waited = _run_task(session, job, wait)
     return job.series if waited else job
+
+
+def _weights_of(trained: Run, checkpoint: int | str | None) -> Path:
+    """
+    Raises:
+        UserError: there are none.
+    """
+    path = trained.weights(checkpoint)
+    if path is not None:
+        return path
+    last = trained.weights("last")
+    if last is None:
+        raise UserError(f"The run in {trained.folder} has no weights yet: it has not come to its first checkpoint.")
+    if checkpoint == "best":
+        raise UserError(f"{trained.folder} does not say which checkpoint is its best. Use checkpoint last.")
+    kept = sorted(int(path.stem[4:]) for path in trained.folder.glob("net_*.pt") if path.stem[4:].isdigit())
+    numbers = ", ".join(map(str, kept))
+    raise UserError(f"The run in {trained.folder} has no checkpoint {checkpoint}. It has {numbers or 'only the last'}.")
 
 
 def _run_for(session: Any, initial: Any, folder: str | None) -> Run:
@@ -282,6 +361,72 @@ def _way(initial: Any, trained: Run | None, reverse: bool) -> str:
         return initial.name + (", reversed" if reverse else "")
     ends = [initial.name, models["target"]["name"]]
     return " → ".join(ends[::-1] if reverse else ends)
+
+
+# Movies
+
+
+def movie(
+    session: Any,
+    series: list[Any],
+    model: Any = None,
+    file: str | None = None,
+    rotate: Rotation | None = None,
+    oscillate: bool = False,
+    size: tuple[int, int] | None = None,
+    seconds: float = SECONDS,
+) -> Path:
+    """Record a volume series, with the commands that do it beside the movie."""
+    if len(series) != 1:
+        raise UserError(f"One volume series is wanted, as vseries play takes it, got {len(series)}.")
+    [wanted] = series
+    path = Path(file if file is not None else _file_name(wanted.name) + ".mp4").expanduser().absolute()
+    script = record_movie(session, wanted, path, model, rotate, oscillate, size, seconds)
+    session.logger.info(
+        f"Movie of {html.escape(model_text(wanted))}: {html.escape(str(path))}. The commands that recorded it, to "
+        f"change and to run again: {link(f'open {quoted(script)}')}",
+        is_html=True,
+    )
+    return path
+
+
+# Where it moves, and how far to believe it
+
+
+def color(
+    session: Any,
+    maps: list[Any],
+    by: str = "displacement",
+    run: str | None = None,
+    palette: Palette | None = None,
+    range: tuple[float, float] | None = None,
+    key: bool = True,
+) -> Any:
+    """Color a map by one of the maps that its run has left; returns that map, which is open and hidden."""
+    end = "target" if by == "residual" else "initial"
+    subject = subject_of(session, maps, end, _folder(run))
+    return color_surface(session, subject, by, palette, range, key)
+
+
+def arrows(
+    session: Any,
+    maps: list[Any],
+    run: str | None = None,
+    spacing: float = SPACING,
+    color: Any = None,
+    scale: float = 1.0,
+) -> Any:
+    """Draw arrows from where the density of the initial map starts to where it ends."""
+    subject = subject_of(session, maps, "initial", _folder(run))
+    start, end = read_motion(map_path(subject.run, "motion.npz"))
+    tails, tips = arrows_of(start, end, spacing)
+    place = place_of(grid_of(_map_path(subject.run, "initial")), subject.like)
+    rgba = color.uint8x4() if color is not None else _ARROW_COLOR
+    return draw_arrows(session, f"Motion of {subject.run.title()}", tails, tips, place, spacing, scale, rgba)
+
+
+def _folder(run: str | None) -> Path | None:
+    return Path(run).expanduser().resolve() if run is not None else None
 
 
 # Runs
@@ -464,6 +609,8 @@ def _new_frames_folder(directory: str | None, trained: Run | None, initial: Any)
         raise UserError(f"{error.filename} cannot be made: {error.strerror}. Give another directory.") from error
     if any(folder.glob("frame_*.mrc")) or (folder / "initial.mrc").exists():
         raise UserError(f"{folder} holds frames already, or a map named initial.mrc. Give another directory.")
+    if (folder / FILE).exists() or (folder / "frame_atoms.npz").exists():
+        raise UserError(f"{folder} holds atoms already, {FILE} or frame_atoms.npz. Give another directory.")
     return folder
 
 
@@ -522,8 +669,15 @@ _TRAIN_KEYWORDS = [
     ("to", MapArg),
     ("level", FloatArg),
     ("to_level", FloatArg),
+    ("recipe", EnumOf(RECIPES)),
     ("steps", _COUNT),
     ("period", _COUNT),
+    ("flow", EnumOf(FLOWS)),
+    ("domains", _COUNT),
+    ("symmetry", StringArg),
+    ("blur", _NOT_NEGATIVE),
+    ("hold_out", Bounded(FloatArg, min=0, max=0.5, inclusive=False)),
+    ("validate", MapArg),
     ("loss", EnumOf(LOSSES)),
     ("learning_rate", _POSITIVE),
     ("depth", _COUNT),
@@ -543,14 +697,33 @@ _TRAIN_KEYWORDS = [
 _PREDICT_KEYWORDS = [
     ("run", OpenFolderNameArg),
     ("weights", OpenFileNameArg),
+    ("checkpoint", Or(EnumOf(("best", "last")), Bounded(IntArg, min=0), name="best, last, or a number from 0")),
     ("level", FloatArg),
     ("frames", _FRAMES),
     ("reverse", BoolArg),
+    ("model", StructureToCarryArg),
+    ("rigid", EnumOf(RIGID)),
     ("directory", SaveFolderNameArg),
     ("name", StringArg),
     ("device", DeviceArg),
     ("wait", BoolArg),
 ]
+_MOVIE_KEYWORDS = [
+    ("model", StructureArg),
+    ("file", SaveFileNameArg),
+    ("rotate", RotationArg),
+    ("oscillate", BoolArg),
+    ("size", _PIXELS),
+    ("seconds", Bounded(FloatArg, min=0, max=600, inclusive=False)),
+]
+_COLOR_KEYWORDS = [
+    ("by", EnumOf(tuple(MEASURES))),
+    ("run", OpenFolderNameArg),
+    ("palette", PaletteArg),
+    ("range", TupleOf(FloatArg, 2)),
+    ("key", BoolArg),
+]
+_ARROWS_KEYWORDS = [("run", OpenFolderNameArg), ("spacing", _POSITIVE), ("color", ColorArg), ("scale", _POSITIVE)]
 _RESUME_KEYWORDS = [
     ("steps", _COUNT),
     ("frames", _FRAMES),
@@ -575,6 +748,30 @@ COMMANDS = {
             "required": [("initial", MapArg)],
             "keyword": _PREDICT_KEYWORDS,
             "synopsis": "Open the trajectory of a trained flow as a volume series",
+        },
+    ),
+    "cryotrans movie": _Command(
+        movie,
+        {
+            "required": [("series", SeriesArg)],
+            "keyword": _MOVIE_KEYWORDS,
+            "synopsis": "Record a volume series as a movie",
+        },
+    ),
+    "cryotrans color": _Command(
+        color,
+        {
+            "required": [("maps", MapsArg)],
+            "keyword": _COLOR_KEYWORDS,
+            "synopsis": "Color a map by where it moves and how far to believe it",
+        },
+    ),
+    "cryotrans arrows": _Command(
+        arrows,
+        {
+            "required": [("maps", MapsArg)],
+            "keyword": _ARROWS_KEYWORDS,
+            "synopsis": "Draw arrows from where density starts to where it ends",
         },
     ),
     "cryotrans stop": _Command(

@@ -16,7 +16,9 @@ from .background import BackgroundTask, Message
 from .engine.run_directory import STATE_FILE
 from .failures import in_words_of_commands
 from .markup import link, quoted, table
+from .riders import ATTRIBUTE, Riders
 from .runs import Run, free_folder, open_command
+from .volumes import model_text
 from .worker_python import environment, worker_command
 
 
@@ -31,6 +33,7 @@ class Frames(NamedTuple):
         options: others of the program, as in `command_line`.
         folder: where the frames go; None for a new folder in the run's.
         name: of the series.
+        riders: atoms that come along; their file stands in the options.
     """
 
     initial_path: Path
@@ -40,6 +43,7 @@ class Frames(NamedTuple):
     options: Mapping[str, object]
     folder: Path | None
     name: str
+    riders: Riders | None = None
 
 
 class CryoTransJob(BackgroundTask):
@@ -48,6 +52,7 @@ class CryoTransJob(BackgroundTask):
     Attributes:
         folder: what the files are in.
         series: the volume series, once it is open.
+        carried: the structure that goes with it, once it is open.
     """
 
     def __init__(
@@ -73,9 +78,11 @@ class CryoTransJob(BackgroundTask):
         super().__init__(session, name)
         self.folder = run.folder
         self.series: Any = None
+        self.carried: Any = None
         self._run, self._python, self._training, self._frames, self._opens = run, python, training, frames, opens
         self._trained: Message | None = None  # the worker's last words
         self._framed: Message | None = None
+        self._weights: Path | None = None  # of the frames
         self._started_with: Message = {}
         self._said: set[str] = set()  # by both programs, worth saying once
 
@@ -89,7 +96,7 @@ class CryoTransJob(BackgroundTask):
         if self._frames is None or self.leaving:
             return
         wanted = self._frames
-        weights = wanted.weights or self._run.weights()
+        self._weights = weights = wanted.weights or self._run.weights()
         folder = wanted.folder or free_folder(self.folder / "frames")
         arguments = command_line(
             {"-i": wanted.initial_path, "-t": wanted.cut, "-d": folder, "-w": weights, **wanted.options}
@@ -121,6 +128,8 @@ class CryoTransJob(BackgroundTask):
         self._say_once(self.session.logger.warning, message["text"])
 
     def _say_once(self, say: Callable[[str], None], text: str) -> None:
+        if self._frames is not None and self._frames.riders is not None:
+            text = self._frames.riders.in_words(text)
         if text not in self._said:
             self._said.add(text)
             say(f"CryoTRANS {self.name}: {in_words_of_commands(text)}")
@@ -184,6 +193,12 @@ class CryoTransJob(BackgroundTask):
         for model in (run.initial, run.target):
             if model is not None:
                 model.display = False
+        if self._frames.riders is not None and self._framed is not None:
+            try:
+                atoms_path = Path(self._framed["atoms"]["path"])
+                self.carried = self._frames.riders.open(self.session, self.series, atoms_path)
+            except UserError as error:
+                self.session.logger.warning(f"CryoTRANS {self.name}: {error}")
 
     def _frame_paths(self) -> list[str]:
         assert self._framed is not None
@@ -196,14 +211,34 @@ class CryoTransJob(BackgroundTask):
             facts["Loss"] = f"{trained['loss']:.4g}"
             facts["Mass outside the box"] = f"{trained['mass_outside']:.2%}"
             facts["Time"] = f"{time_text(trained['seconds'])} on {trained['device']}"
+            facts["Verdict"] = verdict_text(trained.get("verdict"))
         facts["Folder"] = str(self.folder)
         facts["Files"] = "net.pt, loss.log, run.json, worker.log" if trained is not None else ""
         if (framed := self._framed) is not None:
             names = framed["files"]
             facts["Frames"] = f"{len(names)} in {framed['directory']}" if names else "none"
+            facts["Made with"] = self._weights.name if self._weights is not None else ""
             if trained is None and framed["mass_outside"]:
                 facts["Mass outside the box"] = f"{framed['mass_outside']:.2%}"
+            facts.update(self._facts_of_atoms(framed))
         return table([f"<b>{key}</b>", html.escape(text)] for key, text in facts.items() if text)
+
+    def _facts_of_atoms(self, framed: Message) -> dict[str, str]:
+        assert self._frames is not None
+        if (riders := self._frames.riders) is None or "atoms" not in framed:
+            return {}
+        atoms = framed["atoms"]
+        end = 0 if self._frames.options["--reverse"] else -1  # of the flow, where atoms have gone farthest
+        kinds = {"bond_deviation": "bond lengths", "angle_deviation": "distances across one atom"}
+        changes = [
+            f"{name} by {atoms[key][end]:.3f} Å rms" for key, name in kinds.items() if atoms[key][end] is not None
+        ]
+        outside = f", {atoms['n_outside']} of them outside the density" if atoms["n_outside"] else ""
+        where = f", as {model_text(self.carried)}" if self.carried is not None else ""
+        facts = {"Atoms": f"{atoms['n_atoms']} of {riders.name}{where}{outside}"}
+        if changes:
+            facts["Changed at the target's end"] = ", ".join(changes)
+        return facts
 
     def _log_links(self) -> None:
         """What can be done next."""
@@ -211,15 +246,30 @@ class CryoTransJob(BackgroundTask):
         if self.series is not None:
             series = f"#{self.series.id_string}"
             lines.append(f"Play it: {link(f'vseries play {series}')}")
+            if self._trained is not None and (self.folder / "displacement.mrc").is_file():
+                colors = link(f"cryotrans color {series}"), link(f"cryotrans color {series} by strain")
+                lines.append(f"Where it moves: {colors[0]}; where it stretches: {colors[1]}")
+            if self.carried is not None and self._framed is not None and self._framed["atoms"]["n_outside"]:
+                lines.append(f"Atoms by support: {link(f'color byattribute {ATTRIBUTE} #{self.carried.id_string}')}")
         elif self._framed is not None and self._framed["files"]:
             why = "" if self._run.initial is not None else "The initial map has been closed, so nothing was opened. "
             lines.append(f"{why}Open the frames: {link(open_command(Path(self._framed['directory'])))}")
         trained = self._trained
+        if trained is not None and (report := self.folder / "report.html").is_file():
+            lines.append(f"How far to believe it: {link(f'open {quoted(report)}')}")
         unfinished = self._training is not None and (trained is None or trained["state"] != "finished")
         if unfinished and (self.folder / STATE_FILE).is_file():
             lines.append(f"Go on training: {link(f'cryotrans resume {quoted(self.folder)}')}")
         if lines:
             self.session.logger.info("<br>".join(lines), is_html=True)
+
+
+def verdict_text(verdict: object) -> str:
+    """The worker's verdict, a word and sentences that say why; "" if it gave none."""
+    if not isinstance(verdict, dict) or not verdict.get("word"):
+        return ""
+    sentences = [f"The morph is {verdict['word']}.", *verdict.get("reasons", ())]
+    return in_words_of_commands(" ".join(sentences))
 
 
 def time_text(seconds: float) -> str:

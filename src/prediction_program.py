@@ -106,7 +106,7 @@ def predict_to_files(options: argparse.Namespace, command: list[str], reporter: 
     if end is not None and not stop and not options.inverse:
         from .report import report_of_prediction
 
-        said = report_of_prediction(directory, Path(options.weight), density_map, options.initial_map, end)
+        said = report_of_prediction(directory, weights, density_map, options.initial_map, end)
         if said is not None:
             reporter.note(said)
     state = "stopped" if stop else "finished"

@@ -35,13 +35,19 @@ _MEASURES = {
 class Reporter:
     """Says notes, warnings and errors in plain words, and no news of the steps; the others build on it."""
 
+    def __init__(self) -> None:
+        self.notes: list[str] = []  # all that were told
+        self.warnings: list[str] = []
+
     def note(self, text: str) -> None:
         """A sentence on what was done or chosen."""
-        self._say(text)
+        self.notes.append(text)
+        self._tell("note", text)
 
     def warning(self, text: str) -> None:
         """A sentence on what may spoil the result."""
-        self._say(f"Warning: {text}")
+        self.warnings.append(text)
+        self._tell("warning", text)
 
     def error(self, text: str) -> None:
         """Why the program ends."""
@@ -65,6 +71,9 @@ class Reporter:
     def close(self) -> None:
         """No more is to come."""
 
+    def _tell(self, event: str, text: str) -> None:
+        self._say(text if event == "note" else f"Warning: {text}")
+
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
@@ -73,6 +82,7 @@ class TextReporter(Reporter):
     """The published table, and a bar if asked for."""
 
     def __init__(self, bar: bool) -> None:
+        super().__init__()
         self._wants_bar = bar
         self._bar: Any = None
         self._table = False
@@ -135,16 +145,14 @@ class JsonReporter(Reporter):
     """One JSON object a line on standard output, each with its `event`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._started = time.monotonic()
         self._first_step = 0
         self._n_steps = 0
         self._looked = 0.0
 
-    def note(self, text: str) -> None:
-        self._send("note", text=text)
-
-    def warning(self, text: str) -> None:
-        self._send("warning", text=text)
+    def _tell(self, event: str, text: str) -> None:
+        self._send(event, text=text)
 
     def error(self, text: str) -> None:
         self._send("error", text=text)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .engine.density_map import DensityMap
 from .engine.errors import InputError
 from .engine.metrics import FSC_FILE, METRICS_FILE, Measures, read_fsc, read_metrics, write_fsc, write_metrics
 from .engine.run_directory import FINAL_WEIGHTS, RunDirectory
-from .engine.verdict import best_checkpoint
+from .engine.verdict import best_checkpoint, judge
 
 if TYPE_CHECKING:
     from .engine.measures import Judge, Judgement
@@ -19,20 +20,31 @@ if TYPE_CHECKING:
 _SHOWN = ("correlation", "resolution", "transport_distance", "strain", "folded", "held_out", "validation")
 
 
+class Compared(NamedTuple):
+    """Both maps as they are compared, and what compares them."""
+
+    initial: DensityMap
+    target: DensityMap
+    target_level: float
+    blur: float  # Å, see `Judge`
+    judge: Judge
+
+
 class Record:
     """Measures the checkpoints of one run and writes metrics.csv and fsc.csv.
 
     Args:
         run: where they go; what an earlier part of the run has left there is kept.
-        judge: takes the measures.
+        compared: what the measures are of.
         step: from which this part of the run goes on; later checkpoints are forgotten.
     """
 
-    def __init__(self, run: RunDirectory, judge: Judge, step: int) -> None:
-        self.judge = judge
+    def __init__(self, run: RunDirectory, compared: Compared, step: int) -> None:
+        self.compared = compared
         self.rows: list[Measures] = []
         self._run, self._weights = run, dict[int, str]()
         self._curves: list[tuple[int, np.ndarray]] = []
+        self._last: Judgement | None = None
         with contextlib.suppress(InputError, OSError):  # a new run, or files that cannot be used: there will be others
             rows = [row for row in read_metrics(run / METRICS_FILE) if row.step < step]
             _, curves = read_fsc(run / FSC_FILE)
@@ -41,12 +53,13 @@ class Record:
 
     def take(self, field: Field, step: int, seconds: float, loss: float, weights: str) -> Judgement:
         """Measure a checkpoint whose weights lie in the file `weights`, and bring the two files up to date."""
-        judgement = self.judge.measure(field, step, seconds, loss)
+        judgement = self.compared.judge.measure(field, step, seconds, loss)
         if self.rows and self.rows[-1].step == step:  # the last checkpoint, saved once more at the end
             self.rows.pop()
             self._curves.pop()
         self.rows.append(judgement.measures)
         self._curves.append((step, judgement.fsc))
+        self._last = judgement
         if self._weights.get(step, FINAL_WEIGHTS) == FINAL_WEIGHTS:
             self._weights[step] = weights
         write_metrics(self._run / METRICS_FILE, self.rows)
@@ -66,6 +79,24 @@ class Record:
             return None
         row = self.rows[best_checkpoint(self.rows)]
         return {"step": row.step, "weights": self._weights[row.step]}
+
+    def verdict(self) -> dict[str, Any] | None:
+        """On the best checkpoint, as run.json has it."""
+        if not self.rows:
+            return None
+        verdict = judge(self.rows, best_checkpoint(self.rows), self.compared.initial.voxel_size)
+        return {"word": verdict.word, "reasons": list(verdict.reasons)}
+
+    def judgement_of_best(self) -> Judgement | None:
+        """What was measured of the best checkpoint, measured anew if it is not the last one."""
+        best = self.best()
+        if best is None or (self._last is not None and self._last.measures.step == best["step"]):
+            return self._last
+        from .engine.checkpoint import load_weights
+
+        row = next(row for row in self.rows if row.step == best["step"])
+        field = load_weights(self._run / best["weights"]).to(self.compared.judge.device)
+        return self.compared.judge.measure(field, row.step, row.seconds, row.loss)
 
     def checkpoints(self) -> dict[str, str]:
         """The weight file of each step that was measured, as run.json has it."""

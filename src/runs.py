@@ -56,6 +56,10 @@ class Run:
         return self.folder / "maps" / "target.mrc"
 
     @property
+    def validation_path(self) -> Path:
+        return self.folder / "maps" / "validation.mrc"
+
+    @property
     def log_path(self) -> Path:
         return self.folder / "worker.log"
 
@@ -82,7 +86,7 @@ class Run:
         content = RunDirectory(self.folder).read()
         try:
             _ = content["step"], content["device"]["asked"], content["initial"]["path"], content["target"]["path"]
-            _ = content["options"]["n_steps"], content["options"]["initial_level"]
+            _ = content["n_steps"], content["options"]["recipe"], content["options"]["initial_level"]
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{self.folder / RUN_FILE} lacks {error}: it was edited, or is another version's."
@@ -142,12 +146,30 @@ class Run:
         folders = [path for path in self.folder.glob("frames*") if any(path.glob("frame_*.mrc"))]
         return sorted(folders, key=lambda path: path.stat().st_mtime)
 
-    def weights(self) -> Path | None:
-        """The weights of the end, else of the last checkpoint, if there are any."""
+    def weights(self, checkpoint: int | str | None = None) -> Path | None:
+        """The weight file of a checkpoint, None if it is not there.
+
+        Args:
+            checkpoint: its number, "last", or "best", which run.json names; None for the best, else the last.
+        """
+        if isinstance(checkpoint, int):
+            numbered = self.folder / f"net_{checkpoint}.pt"
+            return numbered if numbered.is_file() else None
+        if checkpoint != "last":
+            best = self._best_weights()
+            if best is not None or checkpoint == "best":
+                return best
         if (self.folder / FINAL_WEIGHTS).is_file():
             return self.folder / FINAL_WEIGHTS
         kept = [path for path in self.folder.glob("net_*.pt") if path.stem[4:].isdigit()]
         return max(kept, key=lambda path: int(path.stem[4:]), default=None)
+
+    def _best_weights(self) -> Path | None:
+        try:
+            path = self.folder / self.content()["best"]["weights"]
+        except (InputError, KeyError, TypeError):  # damaged, not begun, not measured, or of an earlier version
+            return None
+        return path if path.is_file() else None
 
 
 class Runs(StateManager):
@@ -274,7 +296,7 @@ def _row(run: Run) -> list[str]:
     except InputError:
         content = {}
     number = f" (task {run.task.id})" if run.is_active and run.task is not None else ""
-    step = f"{content['step']} of {content['options']['n_steps']}" if content else ""
+    step = f"{content['step']} of {content['n_steps']}" if content else ""
     loss = f"{content['loss']:.4g}" if content.get("loss") is not None else ""
     return [state + number, html.escape(run.title()), step, loss, html.escape(str(run.folder)), _links(run, state)]
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from .conclusion import MOTION_FILES, conclude
 from .engine.density_map import DensityMap, assume_grid_of, grid_text, read_map, resample, same_grid
 from .engine.errors import InputError
 from .engine.options import TrainingOptions
@@ -26,13 +27,13 @@ from .engine.preparation import above_level, prepare, suggested_level
 from .engine.run_directory import FINAL_WEIGHTS, RUN_FILE, STATE_FILE, RunDirectory
 from .progress import Reporter, in_a_sentence
 from .provenance import describe, describe_file, digest, now, versions
-from .record import Record
+from .record import Compared, Record
+from .report import REPORT_FILE
 from .stop_request import StopRequest
 
 if TYPE_CHECKING:
     import torch
 
-    from .engine.measures import Judge
     from .engine.recipe import AutoTraining
     from .engine.training import Training
     from .engine.velocity import Field
@@ -49,7 +50,19 @@ _DEFAULTS = {
     "hold_out": None,
 }
 _DEFAULTS_AUTO = {**_DEFAULTS, "n_steps": None, "period": 100}
-_CHOSEN_BY_AUTO = ("weight", "binning", "w2_eps", "w2_iter", "loss", "l2", "lr", "mu_mesh")
+_TRANSPORT_ONLY = ("debiased", "eps_start", "reach")
+_CHOSEN_BY_AUTO = (
+    "weight",
+    "binning",
+    "w2_eps",
+    "w2_iter",
+    "loss",
+    "l2",
+    "lr",
+    "mu_mesh",
+    "mesh_share",
+    *_TRANSPORT_ONLY,
+)
 _REQUIRED = ("initial_map", "initial_threshold", "target_map", "target_threshold", "directory", "n_steps", "period")
 _DOMAINS = 16
 _BLOCK, _BLOCK_VOXELS = 8.0, 4.0  # width of held-out blocks: Å, but at least so many voxels
@@ -106,14 +119,18 @@ def train(options: argparse.Namespace, command: list[str], reporter: Reporter, s
         seed=said["seed"] if "seed" in said else secrets.randbelow(2**31),
         recipe=recipe,
         flow=flow,
-n_domains=said.get("domains", _DOMAINS if recipe != "auto" and flow in ("domains", "both") else None),
+        n_domains=said.get("domains", _DOMAINS if recipe != "auto" and flow in ("domains", "both") else None),
         symmetry=wanted["symmetry"] or ("auto" if recipe == "auto" else None),
         blur=wanted["blur"],
+        debiased=said.get("debiased", False),
+        epsilon_start=said.get("eps_start"),
+        reach=said.get("reach"),
+        mesh_share=said.get("mesh_share", 1.0),
         hold_out=wanted["hold_out"],
     )
     validation = _read_validation(said.get("validation_map"), initial, reporter)
     device, why = _choose_device(options.device, options.gpu)
-    training, judge = _begin(initial, target, validation, training_options, device, reporter, velocity)
+    training, compared = _begin(initial, target, validation, training_options, device, reporter, velocity)
     reporter.note(why)
     content = {
         "program": "CryoTRANS for ChimeraX",
@@ -125,6 +142,7 @@ n_domains=said.get("domains", _DOMAINS if recipe != "auto" and flow in ("domains
         "weights_from": str(weights_from.absolute()) if weights_from else None,
         "initial": describe(initial, said["initial_map"], training_options.initial_level),
         "target": describe(target, said["target_map"], training_options.target_level),
+        "reports": not said.get("no_report", False),
         "validation": describe_file(said["validation_map"]) if validation else None,
         "n_points": training.n_points,
         "device": {"asked": options.device, "gpu": options.gpu, "used": str(device)},
@@ -132,7 +150,7 @@ n_domains=said.get("domains", _DOMAINS if recipe != "auto" and flow in ("domains
         "seconds": 0.0,
     }
     with run.made(said.get("overwrite", False)):
-        _run_training(run, content, training, judge, reporter, stop)
+        _run_training(run, content, training, compared, reporter, stop)
 
 
 def _resume(
@@ -166,15 +184,17 @@ def _resume(
     device, why = _choose_device(*((said["device"], said["gpu"]) if spoken else (asked["asked"], asked["gpu"])))
     reporter.note(why)
     reporter.note(f"Going on from step {step}" + (f" of {options.n_steps}." if options.n_steps is not None else "."))
+    for name in (*MOTION_FILES, REPORT_FILE):  # of where it had ended
+        (run / name).unlink(missing_ok=True)
     content = {**content, "state": "running", "options": options.to_dict(), "message": None}
     content["device"] = {**asked, "used": str(device)}
     for key, path in paths.items():
         content[key] = {**content[key], "path": str(Path(path).absolute())}
     kept = content.get("validation")
     validation = _read_validation(kept and kept["path"], initial, reporter)
-    training, judge = _begin(initial, target, validation, options, device, reporter, state=state)
+    training, compared = _begin(initial, target, validation, options, device, reporter, state=state)
     content["n_steps"] = training.n_steps
-    _run_training(run, content, training, judge, reporter, stop)
+    _run_training(run, content, training, compared, reporter, stop)
 
 
 def _begin(
@@ -186,7 +206,7 @@ def _begin(
     reporter: Reporter,
     field: Field | None = None,
     state: dict[str, Any] | None = None,
-) -> tuple[Training | AutoTraining, Judge]:
+) -> tuple[Training | AutoTraining, Compared]:
     """The training with its first loss taken, which shows whether memory suffices before anything is written."""
     from .engine.held_out import held_out_mask
     from .engine.measures import Judge
@@ -227,7 +247,12 @@ def _begin(
         training.restore(state)
     training.evaluate()
     _ = training.losses  # fails if it is not a number
-    return training, Judge(initial, target, *levels, device, validation, held_out, blur)
+    if device.type == "cuda" and options.loss == "w2":
+        from .engine.sinkhorn import transport_path
+
+        reporter.note(transport_path(device))
+    judge = Judge(initial, target, *levels, device, validation, held_out, blur)
+    return training, Compared(initial, target, options.target_level, blur, judge)
 
 
 def _blur_between(initial: DensityMap, target: DensityMap, options: TrainingOptions, reporter: Reporter) -> float:
@@ -250,7 +275,7 @@ def _run_training(
     run: RunDirectory,
     content: dict[str, Any],
     training: Training | AutoTraining,
-    judge: Judge,
+    compared: Compared,
     reporter: Reporter,
     stop: StopRequest,
 ) -> None:
@@ -258,7 +283,7 @@ def _run_training(
     options = training.options
     run.write({**content, "versions": versions(), "updated": now()})
     before, started = float(content["seconds"]), time.monotonic()
-    keeper = _Keeper(run, content, training, judge, reporter, before, started)
+    keeper = _Keeper(run, content, training, compared, reporter, before, started)
     try:
         reporter.start(
             directory=str(run.path.absolute()),
@@ -293,7 +318,7 @@ class _Keeper:
         run: RunDirectory,
         content: dict[str, Any],
         training: Training | AutoTraining,
-        judge: Judge,
+        compared: Compared,
         reporter: Reporter,
         before: float,
         started: float,
@@ -302,7 +327,8 @@ class _Keeper:
         self._reporter, self._before, self._started = reporter, before, started
         self._saved_step: int | None = training.step if (run / STATE_FILE).exists() else None
         self._warned = False
-        self._record = Record(run, judge, training.step)
+        self._record = Record(run, compared, training.step)
+        self._told_before = {key: list(content.get(key, ())) for key in ("notes", "warnings")}
 
     def last_loss(self) -> float:
         return self._training.losses[-1]
@@ -350,6 +376,9 @@ class _Keeper:
         self._content = {
             **self._content,
             "best": self._record.best(),
+            "verdict": self._record.verdict(),
+            "notes": self._told_before["notes"] + self._reporter.notes,
+            "warnings": self._told_before["warnings"] + self._reporter.warnings,
             "checkpoints": self._record.checkpoints(),
             "state": state,
             "step": self._training.step,
@@ -369,6 +398,8 @@ class _Keeper:
         """The last save, and what to do next."""
         state = self.last_state()
         self.save(state, weights=FINAL_WEIGHTS)
+        if self._content["reports"]:
+            self._conclude()
         training, path = self._training, self._run.path
         text = f"{FINAL_WEIGHTS} is in {path}."
         outside = self._content["mass_outside"]
@@ -389,7 +420,18 @@ class _Keeper:
             loss=self.last_loss(),
             seconds=self._content["seconds"],
             mass_outside=outside,
+            best=self._content["best"],
+            verdict=self._content["verdict"],
         )
+
+    def _conclude(self) -> None:
+        """Maps of the motion and the report; what they lack is no loss to the training."""
+        try:
+            judgement = self._record.judgement_of_best()
+            if judgement is not None:
+                self._reporter.note(conclude(self._run, self._record.compared, judgement))
+        except (InputError, OSError, MemoryError, RuntimeError) as error:
+            self._reporter.warning(f"The maps of the motion and the report are not whole: {in_a_sentence(error)}")
 
     def fail(self, error: Exception) -> NoReturn:
         """Leave the last good checkpoint, say in run.json what happened if that can still be written."""
@@ -456,9 +498,14 @@ def _check_choices(said: dict[str, Any], recipe: str) -> None:
         raise InputError("--flow auto is a choice of --recipe auto. Use network, domains or both.")
     if "l2" in said and said.get("loss", "l2") != "l2":
         raise InputError(f"--l2 and --loss {said['loss']} contradict each other: give one of the two.")
-    loss = said.get("loss", "w2")
+    loss = "l2" if said.get("l2") else said.get("loss", "w2")
     if "blur" in said and loss != "correlation":
         raise InputError("--blur belongs to --loss correlation and --recipe auto. Leave it out, or use one of these.")
+    of_transport = next((name for name in _TRANSPORT_ONLY if name in said), None)
+    if of_transport and loss != "w2":
+        raise InputError(f"{_flag(of_transport)} belongs to the transport: leave it out, or use --loss w2.")
+    if "mesh_share" in said and not said.get("mu_mesh"):
+        raise InputError("--mesh_share belongs to --mu_mesh: give both, or leave it out.")
     if "domains" in said and flow == "network":
         raise InputError("--domains belongs to --flow domains and --flow both. Leave it out, or use one of these.")
     if "weight" in said and ("flow" in said or "symmetry" in said):
@@ -525,7 +572,11 @@ def _check_same_run(content: dict[str, Any], options: TrainingOptions, said: dic
         "domains": options.n_domains,
         "symmetry": options.symmetry,
         "blur": options.blur,
-        "hold-out": options.hold_out,
+        "hold_out": options.hold_out,
+        "debiased": options.debiased,
+        "eps_start": options.epsilon_start,
+        "reach": options.reach,
+        "mesh_share": options.mesh_share,
         "lr": options.learning_rate,
         "mu_mesh": options.mu_mesh,
         "seed": options.seed,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .deposit import deposit
 from .sinkhorn import sinkhorn
+from .unbalanced import unbalanced_sinkhorn
 
 # How far empty voxels act on the potentials of occupied ones, in √epsilon a round.  Up to five rounds it is no farther
 # than three times that; what is left out changes loss and potentials by less than 1e-6 of them.
@@ -57,7 +58,15 @@ class DataLoss(NamedTuple):
     mass: Tensor
 
 
-def transport_loss(points: Tensor, weights: Tensor, target: Target, epsilon: float, n_iterations: int) -> DataLoss:
+def transport_loss(
+    points: Tensor,
+    weights: Tensor,
+    target: Target,
+    epsilon: float,
+    n_iterations: int,
+    debiased: bool = False,
+    rho: float | None = None,
+) -> DataLoss:
     """Entropic transport between the deposited points and the target, see `sinkhorn`; differentiable in the points.
 
     Args:
@@ -66,6 +75,9 @@ def transport_loss(points: Tensor, weights: Tensor, target: Target, epsilon: flo
         target: of about the same sum.
         epsilon: voxels².
         n_iterations: Sinkhorn rounds.
+        debiased: take off half of what each density's transport onto itself costs, so that equal densities have the
+            loss 0 and no derivative, after however few rounds.
+        rho: voxels², for a target that has or lacks a part, see `unbalanced_sinkhorn`; not with `debiased`.
     Returns:
         DataLoss, in mass · voxels².
     """
@@ -76,7 +88,7 @@ def transport_loss(points: Tensor, weights: Tensor, target: Target, epsilon: flo
     if seen is not None:  # and scaled, since what is seen of both must be of one mass
         density = density * seen
         density = density * (wanted.sum() / density.sum())
-    return DataLoss(_TransportLoss.apply(density, wanted, epsilon, n_iterations), mass)
+    return DataLoss(_TransportLoss.apply(density, wanted, epsilon, n_iterations, debiased, rho), mass)
 
 
 def squared_difference(points: Tensor, weights: Tensor, target: Target) -> DataLoss:
@@ -167,20 +179,37 @@ def rigidity(nodes: Tensor, cells: Tensor) -> Tensor:
 
 
 class _TransportLoss(torch.autograd.Function):
-    """The dual value, whose derivative with respect to the density is the potential: no way back through the rounds."""
+    """The dual value, whose derivative with respect to the density follows from the potential: no way back through the
+    rounds."""
 
     @staticmethod
-    def forward(ctx: Any, density: Tensor, target: Tensor, epsilon: float, n_iterations: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        density: Tensor,
+        target: Tensor,
+        epsilon: float,
+        n_iterations: int,
+        debiased: bool,
+        rho: float | None,
+    ) -> Tensor:
         # Apple's GPUs have no float64; there the rounds are done on the CPU, which shares their memory.
         home = torch.device("cpu") if density.device.type == "mps" else density.device
-        result = sinkhorn(density.to(home), target.to(home), epsilon, n_iterations)
-        ctx.save_for_backward(result.potential_initial.to(density.dtype).to(density.device))
-        return result.loss.to(density.dtype).to(density.device)
+        a, b = density.to(home), target.to(home)
+        if rho is not None:
+            loss, derivative = unbalanced_sinkhorn(a, b, epsilon, rho, n_iterations)
+        else:
+            loss, derivative = sinkhorn(a, b, epsilon, n_iterations)[:2]
+        if debiased:
+            own, others = sinkhorn(a, a, epsilon, n_iterations), sinkhorn(b, b, epsilon, n_iterations)
+            loss = loss - (own.loss + others.loss) / 2
+            derivative = derivative - own.potential_initial
+        ctx.save_for_backward(derivative.to(density.dtype).to(density.device))
+        return loss.to(density.dtype).to(density.device)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        (potential,) = ctx.saved_tensors
-        return gradients[0] * potential, None, None, None
+        (derivative,) = ctx.saved_tensors
+        return gradients[0] * derivative, None, None, None, None, None
 
 
 def _deposit_in_crop(

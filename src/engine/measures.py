@@ -54,6 +54,7 @@ class Judge:
     Attributes:
         support: (n, 3), voxel (z, y, x) of each point.
         weights: (n,), its density.
+        device: as given.
     Raises:
         InputError: the maps are on different grids, or nothing is left of one above its level.
     """
@@ -84,6 +85,7 @@ class Judge:
         self._blur = blur / float(np.prod(self._size)) ** (1 / 3)  # voxels
         self.support = _occupied(density, initial, initial_level)
         self.weights = density[tuple(self.support.T)]
+        self.device = device
         self._places = torch.from_numpy(self.support).to(device).float()  # exact
         self._masses = torch.from_numpy(self.weights).to(device)
         self._angstroms = torch.tensor(self._size, device=device)  # of a voxel

@@ -49,6 +49,10 @@ class TrainingOptions:
     n_domains: int | None = None  # of a flow of domains; None where the recipe chooses
     symmetry: str | None = None  # Cn or Dn, or auto
     blur: float | None = None  # Å, standard deviation that makes the initial as coarse as the target; None: estimated
+    debiased: bool = False  # transport that is 0 for equal densities
+    epsilon_start: float | None = None  # from which epsilon comes down over the first half of the steps
+    reach: float | None = None  # of unbalanced transport, in units of the longest box side
+    mesh_share: float = 1.0  # of the cells whose rigidity is taken, others at each step
     hold_out: float | None = None  # share of the target's mass that training does not see
 
     def __post_init__(self) -> None:
@@ -66,6 +70,21 @@ class TrainingOptions:
             raise InputError("The number of steps (-n) is missing.")
         if self.blur is not None and not (self.blur >= 0 and math.isfinite(self.blur)):
             raise InputError(f"The blur (--blur) must be 0 Å or more, not {self.blur:g}.")
+        if self.epsilon_start is not None and not (
+            self.epsilon_start >= self.epsilon and math.isfinite(self.epsilon_start)
+        ):
+            raise InputError(
+                f"The epsilon to start from (--eps_start) must be {self.epsilon:g} (--w2_eps) or more, not "
+                f"{self.epsilon_start:g}."
+            )
+        if self.reach is not None and not (self.reach > 0 and math.isfinite(self.reach)):
+            raise InputError(f"The reach of the transport (--reach) must be above 0, not {self.reach:g}.")
+        if self.reach is not None and self.debiased:
+            raise InputError("--reach and --debiased cannot be used together: give one of the two.")
+        if not 0 < self.mesh_share <= 1:
+            raise InputError(
+                f"The share of the cells (--mesh_share) must be above 0 and at most 1, not {self.mesh_share:g}."
+            )
         if self.hold_out is not None and not 0 < self.hold_out < 0.5:
             raise InputError(f"The share held out (--hold-out) must be above 0 and below 0.5, not {self.hold_out:g}.")
         if self.mu_mesh is not None and not (self.mu_mesh >= 0 and math.isfinite(self.mu_mesh)):

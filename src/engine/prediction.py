@@ -17,7 +17,7 @@ from torch import Tensor
 from .density_map import DensityMap
 from .deposit import deposit
 from .errors import InputError
-from .flow import displacements, inverse_displacement
+from .legs import displacements, inverse_displacement
 from .options import N_EULER_STEPS
 from .preparation import above_level
 from .velocity import Field
@@ -50,7 +50,7 @@ def even_times(n_frames: int) -> list[float]:
 
 def predict(
     density_map: DensityMap,
-    field: Field,
+    field: Field | Sequence[Field],
     device: torch.device,
     level: float = 0.0,
     times: Sequence[float] = tuple(even_times(11)),
@@ -67,7 +67,7 @@ def predict(
 
     Args:
         density_map: the map to carry, as a rule the initial map of the training, or its target for the inverse.
-        field: the trained field.
+        field: the trained field, or those of several legs, over which the times then run, see `legs`.
         device: where to compute.
         level: map units.
         times: from 0 to 1, ascending.
@@ -86,14 +86,14 @@ def predict(
         raise InputError(f"Nothing is left of {density_map.name} above level {level:g}. Lower the level.")
     weights = torch.from_numpy(density[tuple(support.T)]).to(device)
     places = torch.from_numpy(support.astype(np.float32)).to(device)  # exact: frame 0 is the map itself
-    way = _Way(field.to(device), n_steps, integrator)
+    way = _way(field, device, n_steps, integrator)
     return _frames(density_map, places, weights, way, list(times), reverse, inverse)
 
 
 def carry(
     positions: NDArray[np.floating[Any]],
     density_map: DensityMap,
-    field: Field,
+    field: Field | Sequence[Field],
     times: Sequence[float] = (1.0,),
     *,
     device: torch.device = _CPU,
@@ -105,7 +105,7 @@ def carry(
     Args:
         positions: (n, 3), Å, ordered (z, y, x), in the frame of the map.
         density_map: the map that the field was trained on; of it only the grid is used.
-        field: the trained field.
+        field: the trained field, or those of several legs.
         times: from 0 to 1, ascending.
         device: where to compute.
         n_steps, integrator: as in `flow.displacements`.
@@ -114,13 +114,13 @@ def carry(
     Raises:
         InputError: the times are no such times, or the flow leads to what is no number.
     """
-    return _carried(positions, density_map, _Way(field.to(device), n_steps, integrator), times, device, False)[0]
+    return _carried(positions, density_map, _way(field, device, n_steps, integrator), times, device, False)[0]
 
 
 def carry_back(
     positions: NDArray[np.floating[Any]],
     density_map: DensityMap,
-    field: Field,
+    field: Field | Sequence[Field],
     times: Sequence[float] = (1.0,),
     *,
     device: torch.device = _CPU,
@@ -133,7 +133,7 @@ def carry_back(
         (len(times), n, 3), Å, at time 0 the positions themselves; (n,), Å, how far from each position the flow ends
         that starts from its place at time 1.
     """
-    return _carried(positions, density_map, _Way(field.to(device), n_steps, integrator), times, device, True)
+    return _carried(positions, density_map, _way(field, device, n_steps, integrator), times, device, True)
 
 
 def check_times(times: Sequence[float]) -> None:
@@ -147,23 +147,28 @@ def check_times(times: Sequence[float]) -> None:
 class _Way(NamedTuple):
     """What the points follow, and how."""
 
-    field: Field
+    fields: Sequence[Field]  # of the legs
     n_steps: int
     integrator: str | None
 
     def back(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        return inverse_displacement(self.field, points, self.n_steps, self.integrator)
+        return inverse_displacement(self.fields, points, self.n_steps, self.integrator)
 
     def moves(self, points: Tensor, times: Sequence[float], back: Tensor | None) -> Iterator[tuple[int, Tensor]]:
         """(index of the time, how far from `points`), given the inverse displacement where that is the way to go."""
         if back is None:
-            yield from enumerate(displacements(self.field, points, times, self.n_steps, self.integrator))
+            yield from enumerate(displacements(self.fields, points, times, self.n_steps, self.integrator))
             return
         # The way back is the way there from where it starts: what passes through the point at the end.
         times_there = [1 - time for time in reversed(times)]
-        moves = displacements(self.field, points + back, times_there, self.n_steps, self.integrator)
+        moves = displacements(self.fields, points + back, times_there, self.n_steps, self.integrator)
         for i, moved in zip(reversed(range(len(times))), moves):
             yield i, back + moved if times[i] else torch.zeros_like(points)
+
+
+def _way(field: Field | Sequence[Field], device: torch.device, n_steps: int, integrator: str | None) -> _Way:
+    fields = [field] if isinstance(field, Field) else list(field)
+    return _Way([leg.to(device) for leg in fields], n_steps, integrator)
 
 
 def _carried(

@@ -16,7 +16,7 @@ Cuturi, NeurIPS 2013; Peyré & Cuturi, Computational Optimal Transport (2019), c
 
 K is separable: three matrix products, one for each axis.  Every round multiplies the ratio of the largest to the
 smallest exp(f/epsilon) by at most sum(K)·max(a)/FLOOR, which is the reason why (1) and (2) can be carried out in
-float64 just as they stand: `_SAFE_ROUNDS` rounds can neither overflow nor lose a term that matters, whatever the
+float64 just as they stand: `SAFE_ROUNDS` rounds can neither overflow nor lose a term that matters, whatever the
 densities.  For more rounds the extremes are looked at, and where they leave the range, the rounds go on with
 logarithms (`log_blur`), slowly.
 
@@ -36,7 +36,7 @@ from . import cuda_kernels
 from .errors import InputError
 
 FLOOR = 1e-20  # an empty voxel's mass, as in CryoTRANS 1.0.0; with a few rounds it shapes the potentials
-_SAFE_ROUNDS = 5
+SAFE_ROUNDS = 5
 _LARGEST_LOG = 300.0  # |log| of a scaling; float64 ends at 709, and K needs the rest
 _MARGINAL_TOLERANCE = 1e-3
 _LINES_AT_ONCE = 1 << 24  # elements of a log-sum-exp held at a time
@@ -110,17 +110,17 @@ def sinkhorn(initial: Tensor, target: Tensor, epsilon: float, n_iterations: int)
 def _sinkhorn_by_scalings(initial: Tensor, target: Tensor, epsilon: float, n_iterations: int) -> Transport:
     """The rounds (1) and (2) as they stand, in float64."""
     a, b = initial.clamp(min=FLOOR), target.clamp(min=FLOOR)
-    kernels = [_kernel(n, epsilon, initial.device) for n in initial.shape]
+    kernels = [axis_kernel(n, epsilon, initial.device) for n in initial.shape]
     u, v = a, torch.ones_like(b)
-    blurred = _blur(v, kernels)
+    blurred = kernel_product(v, kernels)
     error = torch.zeros((), dtype=torch.float64, device=initial.device)
     done = 0
     while done < n_iterations:
         u = a / blurred  # (1)
-        v = b / _blur(u, kernels)  # (2)
-        blurred = _blur(v, kernels)
+        v = b / kernel_product(u, kernels)  # (2)
+        blurred = kernel_product(v, kernels)
         done += 1
-        if done >= _SAFE_ROUNDS and done < n_iterations and not _in_range(u, v):
+        if done >= SAFE_ROUNDS and done < n_iterations and not _in_range(u, v):
             return _sinkhorn_by_logarithms(initial, target, u.log(), v.log(), epsilon, done, n_iterations)
         if done % 100 == 1 or done == n_iterations:
             error = (u * blurred - a).abs().sum() / a.sum()
@@ -244,7 +244,7 @@ def _log_pairs(mass: Tensor) -> Tensor:
     return cuda_kernels.to_pairs(mass.clamp(min=FLOOR).log())
 
 
-def _blur(mass: Tensor, kernels: list[Tensor]) -> Tensor:
+def kernel_product(mass: Tensor, kernels: list[Tensor]) -> Tensor:
     """K mass, axis by axis; (nz, ny, nx)."""
     nz, ny, nx = mass.shape
     along_x = mass.reshape(nz * ny, nx) @ kernels[2]
@@ -252,7 +252,7 @@ def _blur(mass: Tensor, kernels: list[Tensor]) -> Tensor:
     return (kernels[0] @ along_y.reshape(nz, ny * nx)).reshape(nz, ny, nx)
 
 
-def _kernel(n: int, epsilon: float, device: torch.device) -> Tensor:
+def axis_kernel(n: int, epsilon: float, device: torch.device) -> Tensor:
     """exp(-(i - j)²/epsilon); (n, n)."""
     return (_squared_distances(n, torch.float64, device) / -epsilon).exp()
 

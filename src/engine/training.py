@@ -109,17 +109,17 @@ class Training:
     @torch.no_grad()
     def loss(self) -> float:
         """The loss at the present weights, of the data alone (waits for the device)."""
-        carried = self._nodes + displacement(self.velocity, self._start) / self._voxel
-        data = self._data_loss(carried if self._cells is None else carried.index_select(0, self._cells[:, 0]))
+        carried, _, points = self._carried()
+        data = self._data_loss(carried if points is None else carried.index_select(0, points))
         return float(data.value)
 
     def evaluate(self) -> None:
         """Take the loss at the present weights, and its derivative."""
-        carried = self._nodes + displacement(self.velocity, self._start) / self._voxel  # voxels
-        data = self._data_loss(carried if self._cells is None else carried.index_select(0, self._cells[:, 0]))
+        carried, cells, points = self._carried()
+        data = self._data_loss(carried if points is None else carried.index_select(0, points))
         loss, objective = data.value, data.value
-        if self._cells is not None and self.options.mu_mesh:
-            mesh = self.options.mu_mesh * rigidity(carried, self._cells)
+        if cells is not None and self.options.mu_mesh:
+            mesh = self.options.mu_mesh * rigidity(carried, cells)
             loss, objective = data.value + mesh, data.value + mesh / self._voxel
         self._optimiser.zero_grad()
         objective.backward()
@@ -184,13 +184,39 @@ class Training:
             ) from error
         self._waiting.clear()
 
+    def _carried(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Carried positions in voxels; where there are cells, their corners' rows in them, and the points' rows."""
+        start, nodes, cells = self._start, self._nodes, self._cells
+        points = None if cells is None else cells[:, 0]
+        if cells is not None and points is not None and self.options.mesh_share < 1:
+            generator = torch.Generator().manual_seed(self.options.seed + self.step)  # resuming makes the same choice
+            n_chosen = max(1, round(self.options.mesh_share * len(cells)))
+            chosen = torch.randperm(len(cells), generator=generator)[:n_chosen].to(cells.device)
+            cells = cells.index_select(0, chosen)
+            used = torch.zeros(len(nodes), dtype=torch.bool, device=cells.device)
+            used[points] = True
+            used[cells.reshape(-1)] = True
+            rows = used.cumsum(0) - 1
+            start, nodes, cells, points = start[used], nodes[used], rows[cells], rows[points]
+        return nodes + displacement(self.velocity, start) / self._voxel, cells, points
+
+    def _epsilon(self) -> float:
+        """Of the transport at this step, in units of the longest box side squared."""
+        last = self.options.epsilon
+        first = last if self.options.epsilon_start is None else self.options.epsilon_start
+        done = min(1.0, 2 * self.step / max(1, self.n_steps))
+        return float(first * (last / first) ** done)
+
     def _data_loss(self, points: Tensor) -> DataLoss:
         if self.options.loss == "l2":
             return squared_difference(points, self._weights, self._target)
         if self.options.loss == "correlation":
             return correlation_loss(points, self._weights, self._target, self._blur)
         area = self._voxel**2  # of a voxel's face in units of the box: the transport below is in voxels
+        options = self.options
+        rho = None if options.reach is None else options.reach**2 / area
         transport = transport_loss(
-            points, self._weights, self._target, self.options.epsilon / area, self.options.n_iterations
+            *(points, self._weights, self._target, self._epsilon() / area, options.n_iterations),
+            *(options.debiased, rho),
         )
         return DataLoss(transport.value * area, transport.mass)

@@ -211,7 +211,14 @@ BUNDLES = (
     Bundle("Geometry", "geometry"),
     Bundle("Graphics", "graphics"),
     Bundle("Atomic", "atomic", custom_init=True),
-    Bundle("Surface", "surface", custom_init=True, commands=("surface", "measure volume", "measure area")),
+    Bundle(
+        "Surface",
+        "surface",
+        custom_init=True,
+        commands=("surface", "measure volume", "measure area", "color sample"),
+    ),
+    Bundle("ColorKey", "color_key", commands=("key",)),
+    Bundle("Label", "label", commands=("2dlabels",)),
     Bundle("DataFormats", "data_formats", managers=("data formats",)),
     Bundle(
         "OpenCommand",

@@ -350,6 +350,9 @@ def test_predict_says_what_is_wrong(run, home, pair, a_run, typed, message):
 
 def test_predict_uses_the_last_checkpoint_of_an_interrupted_run(run, pair, noted, a_run):
     (a_run / "net.pt").rename(a_run / "net_10.pt")  # after net_0, net_1 and net_2
+    content = _content(a_run)
+    del content["best"]
+    (a_run / "run.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="a stand-in"):
         run(f'cryotrans predict #1 run "{a_run}"')
     assert noted()[1]["-w"] == f"{a_run}/net_10.pt"
@@ -357,6 +360,34 @@ def test_predict_uses_the_last_checkpoint_of_an_interrupted_run(run, pair, noted
         path.unlink()
     with pytest.raises(UserError, match="has no weights yet"):
         run(f'cryotrans predict #1 run "{a_run}"')
+
+
+@pytest.mark.parametrize(
+    ("words", "weights"),
+    [("", "net_1.pt"), ("checkpoint best", "net_1.pt"), ("checkpoint last", "net.pt"), ("checkpoint 2", "net_2.pt")],
+)
+def test_predict_takes_the_checkpoint_that_is_asked_for(run, pair, noted, a_run, words, weights):
+    (a_run / "run.json").write_text(json.dumps({**_content(a_run), "best": {"step": 2, "weights": "net_1.pt"}}))
+    with pytest.raises(UserError, match="a stand-in"):
+        run(f'cryotrans predict #1 run "{a_run}" {words}')
+    assert noted()[1]["-w"] == f"{a_run}/{weights}"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ('run "{a_run}" checkpoint 7', r"has no checkpoint 7\. It has 0, 1, 2\."),
+        ('run "{a_run}" checkpoint best', "does not say which checkpoint is its best. Use checkpoint last"),
+        ('run "{a_run}" checkpoint first', "Expected best, last, or a number from 0"),
+        ('run "{a_run}" checkpoint -1', 'Invalid "checkpoint" argument'),
+        ('weights "{a_run}/net.pt" checkpoint 1', "A checkpoint is one of a run"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_said(run, home, pair, a_run, words, message):
+    (a_run / "run.json").write_text(json.dumps({**_content(a_run), "best": None}))
+    with pytest.raises(UserError, match=message):
+        run(f"cryotrans predict #1 {words.format(a_run=a_run)}")
+    assert not (a_run / "frames").exists()
 
 
 @pytest.mark.parametrize(("reverse", "name"), [(False, "A → B"), (True, "B → A")])

@@ -214,3 +214,23 @@ def test_session_added_to_another_keeps_the_runs_of_both(session, run, home, pai
     run(f'open "{tmp_path}/s.cxs" combine true')
     assert [other.folder for other in runs_of(session)] == ([a_run] if is_known else [tmp_path, a_run])
     assert runs_of(session).find(mine.folder) is mine
+
+
+def test_weights_are_those_of_the_checkpoint(a_run):
+    run = Run(a_run)
+    _say(a_run, best={"step": 2, "weights": "net_1.pt"})
+    assert [run.weights(wanted).name for wanted in (None, "best", "last", 0, 2)] == [
+        *("net_1.pt", "net_1.pt", "net.pt", "net_0.pt", "net_2.pt")
+    ]
+    assert run.weights(7) is None
+    (a_run / "net_1.pt").unlink()
+    assert run.weights("best") is None and run.weights().name == "net.pt"
+
+
+@pytest.mark.parametrize("written", ["{", "{}", None])
+def test_weights_of_a_run_that_tells_no_best_are_the_last(a_run, written):
+    if written is None:
+        _say(a_run, best=None)
+    else:
+        (a_run / "run.json").write_text(written)
+    assert Run(a_run).weights().name == "net.pt" and Run(a_run).weights("best") is None

@@ -22,7 +22,7 @@ import chimerax.cryotrans
 from chimerax.cryotrans.cli import main
 
 PACKAGE_FOLDER = Path(chimerax.cryotrans.__file__).parent
-QUICK = ("--width", 12, "--w2_iter", 2, "--seed", 7, "--lr", 5e-3)
+QUICK = ("--width", 12, "--w2_iter", 2, "--seed", 7, "--lr", 5e-3, "--no-report")
 _PATIENCE = 120  # seconds
 
 

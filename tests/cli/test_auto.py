@@ -12,7 +12,7 @@ from chimerax.cryotrans.engine.metrics import read_fsc, read_metrics
 
 def _auto(maps, directory, *more):
     line = ["-i0", maps / "initial.mrc", "-t0", LEVEL, "-i1", maps / "target.mrc", "-t1", LEVEL]
-    return ["train", *line, "-d", directory, "--recipe", "auto", "--seed", 1, *more]
+    return ["train", *line, "-d", directory, "--recipe", "auto", "--seed", 1, "--no-report", *more]
 
 
 @pytest.fixture(scope="module")

@@ -88,6 +88,7 @@ def test_run_json_says_how_the_run_was_made(finished, maps):
 
 BEYOND_THE_PUBLISHED = {
     "recipe": "cryotrans", "flow": "network", "n_domains": None, "symmetry": None, "blur": None, "hold_out": None,
+    "debiased": False, "epsilon_start": None, "reach": None, "mesh_share": 1.0,
 }  # fmt: skip
 
 
@@ -211,9 +212,10 @@ def test_odd_names_do(maps, tmp_path, monkeypatch, capsys, name):
 
 
 def test_frames_have_the_published_names_and_the_inputs_header(frames, maps):
-    assert sorted(path.name for path in frames.iterdir()) == [f"frame_{k:02d}.mrc" for k in range(11)]
+    names = [f"frame_{k:02d}.mrc" for k in range(11)]
+    assert sorted(path.name for path in frames.iterdir()) == [*names, "report.html"]
     with mrcfile.open(maps / "initial.mrc") as given:
-        for path in frames.iterdir():
+        for path in frames.glob("*.mrc"):
             with mrcfile.open(path) as frame:
                 assert frame.data.shape == SHAPE
                 assert frame.voxel_size.tolist() == pytest.approx(VOXEL_SIZE)
@@ -247,7 +249,7 @@ def test_frames_are_in_the_maps_own_units(maps, tmp_path, capsys):
 def test_any_number_of_frames(frames, finished, maps, tmp_path, capsys, n_frames, last):
     line = ["predict", "-i", maps / "initial.mrc", "-t", LEVEL, "-d", tmp_path, "-w", finished.directory / "net.pt"]
     assert call(capsys, *line, "--frames", n_frames).status == 0
-    names = sorted(path.name for path in tmp_path.iterdir())
+    names = sorted(path.name for path in tmp_path.glob("*.mrc"))
     assert (len(names), names[-1]) == (n_frames, last)
     series = read_frames(tmp_path)
     np.testing.assert_array_equal(series[0], read_frames(frames)[0])

@@ -63,7 +63,7 @@ def test_prediction_reports_in_json(maps, finished, tmp_path, capsys):
     told = events(result.out)
     for event in told:
         assert set(event) - {"event"} == PREDICTION_FIELDS[event["event"]]
-    assert [event["event"] for event in told] == ["note", "start", "frame", "frame", "frame", "end"]
+    assert [event["event"] for event in told] == ["note", "start", *["frame"] * 3, "note", "end"]
     shown = [(event["number"], event["time"]) for event in told if event["event"] == "frame"]
     assert shown == [(2, 0), (1, 0.5), (0, 1)]
     assert told[-1]["files"] == ["frame_00.mrc", "frame_01.mrc", "frame_02.mrc"]

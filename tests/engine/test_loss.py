@@ -169,3 +169,47 @@ def test_mass_that_is_seen_is_matched_in_shape_not_in_amount():
         transport_loss(points, factor * weights, Target.of(target.density, seen), 0.4, 5).value for factor in (1, 3)
     ]
     torch.testing.assert_close(*values)
+
+
+def test_debiased_transport_of_equal_densities_is_zero_and_stays():
+    points, weights, _ = _clusters(seed=7)
+    target = Target.of(deposit(points, weights, (40, 40, 40)))
+    points.requires_grad_()
+    for debiased in (False, True):
+        loss = transport_loss(points, weights, target, 2.0, 3, debiased=debiased).value
+        (gradient,) = torch.autograd.grad(loss, points)
+        assert (abs(loss.item()) < 1e-9) == debiased
+        assert (float(gradient.abs().max()) < 1e-9) == debiased
+
+
+def test_debiased_transport_of_a_moved_density_is_the_square_of_the_way():
+    points, weights, _ = _clusters(seed=8)
+    target = Target.of(deposit(points + torch.tensor([2.0, -1.0, 3.0]), weights, (40, 40, 40)))
+    loss = transport_loss(points, weights, target, 4.0, 100, debiased=True).value
+    assert float(loss / weights.sum()) == pytest.approx(4 + 1 + 9, rel=0.02)
+
+
+def test_a_share_of_the_cells_is_unbiased_and_repeatable():
+    """Mean over many draws of the rigidity's derivative is that of all cells."""
+    from chimerax.cryotrans.engine.options import TrainingOptions
+    from chimerax.cryotrans.engine.preparation import PreparedPair
+    from chimerax.cryotrans.engine.training import Training
+
+    density = np.zeros((8, 8, 8), np.float32)
+    density[2:6, 2:6, 2:6] = 1
+    support = np.argwhere(density > 0)
+    pair = PreparedPair(density, density, 1 / 8, support, density[tuple(support.T)])
+    gradients: dict[float, torch.Tensor] = {}
+    for share in (1.0, 0.25):
+        velocity = VelocityField(2, 6, seed=1)
+        with torch.no_grad():
+            for parameter in velocity.parameters():
+                parameter.mul_(20)
+        options = TrainingOptions(0.5, 0.5, 1000, 1, loss="l2", mu_mesh=1e3, mesh_share=share)
+        training = Training(pair, options, velocity, torch.device("cpu"))
+        total = torch.zeros_like(velocity.n0.weight)
+        for training.step in range(1 if share == 1 else 400):
+            training.evaluate()
+            total += velocity.n0.weight.grad / (1 if share == 1 else 400)
+        gradients[share] = total
+    torch.testing.assert_close(gradients[0.25], gradients[1.0], rtol=0, atol=0.1 * float(gradients[1.0].abs().max()))

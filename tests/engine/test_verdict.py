@@ -76,6 +76,13 @@ def test_the_worst_comes_first_and_gives_the_word():
     assert "inside out" in verdict.reasons[0] and "0.790" in verdict.reasons[1]
 
 
+def test_a_high_correlation_that_was_there_from_the_start_is_no_merit():
+    near = START._replace(correlation=0.9)
+    for correlation, word in ((0.951, "good"), (0.949, "doubtful"), (0.924, "poor")):
+        rows = [near, GOOD._replace(correlation=correlation), LAST._replace(correlation=correlation)]
+        assert _judged(rows).word == word
+
+
 def test_less_than_a_voxel_left_is_no_matter_how_little_there_was_to_go():
     near = START._replace(transport_distance=1.6, correlation=0.85)
     assert _judged([near, GOOD._replace(transport_distance=1.4), LAST._replace(transport_distance=1.4)]).word == "good"

@@ -24,7 +24,8 @@ import chimerax.cryotrans
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
-TORCHLESS = ("atoms", "density_map", "errors", "fsc", "model_file", "options", "preparation", "verdict")  # of the engine
+# Of the engine:
+TORCHLESS = ("atoms", "density_map", "errors", "fsc", "model_file", "options", "preparation", "verdict")
 
 
 @pytest.fixture(scope="module")
