@@ -12,14 +12,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from measures import agreement, machine_text, rmsd, run_program
+from measures import agreement, machine_text, n_steps_done, rmsd, run_program
 
 from chimerax.cryotrans.engine.checkpoint import load_weights
 from chimerax.cryotrans.engine.demo_pair import LEVEL, TARGET_RESOLUTION, DemoPair, make_demo_pair
 from chimerax.cryotrans.engine.density_map import DensityMap, read_map, write_map
 from chimerax.cryotrans.engine.prediction import carry
 
-_N_STEPS = 800
 _SHOWN = (0, 2, 5, 8, 10)  # frames in the picture
 
 
@@ -35,7 +34,7 @@ def main() -> None:
     level = str(LEVEL)
     seconds = run_program(
         *("train", "-i0", str(initial_path), "-t0", level, "-i1", str(target_path), "-t1", level),
-        *("-d", str(folder / "run"), "-n", str(_N_STEPS), "-p", "200", "--seed", "0", "--overwrite"),
+        *("-d", str(folder / "run"), "--recipe", "auto", "--seed", "0", "--overwrite"),
     )
     weights = folder / "run" / "net.pt"
     run_program("predict", "-i", str(initial_path), "-w", str(weights), "-d", str(folder / "frames"), "--overwrite")
@@ -51,11 +50,10 @@ def main() -> None:
         f"rmsd to the true motion {rmsd(pair.initial_atoms, pair.target_atoms):.2f} Å before, "
         f"{rmsd(carried[-1], pair.target_atoms):.2f} Å after (at most {on_the_way:.2f} Å on the way); "
         f"correlation with the target {before.correlation:.3f} before, {after.correlation:.3f} after; "
-        f"{_N_STEPS} steps in {seconds:.0f} s"
+        f"{n_steps_done(folder / 'run')} steps in {seconds:.0f} s"
     )
-    print(
-        f"Look at {folder / 'demo.png'}.  To play the frames in ChimeraX: open {folder}/frames/frame_*.mrc vseries true"
-    )
+    print(f"Look at {folder / 'demo.png'} and {folder / 'run' / 'report.html'}.")
+    print(f"To play the frames in ChimeraX: open {folder}/frames/frame_*.mrc vseries true")
 
 
 def _draw(pair: DemoPair, frames: list[DensityMap], path: Path) -> None:

@@ -3,7 +3,8 @@
     python benchmarks/phantoms.py [hinge] [slide] [ring] [any training option]
 
 The molecules are made of the demo's domain of seven helices, those of the ring of all of the demo's molecule, turned at
-random, as maps of 2 Å voxels: 3 Å before the motion, 5 Å after it.  Printed is the rmsd of all atoms from their true places; training sees the two maps alone.
+random, as maps of 2 Å voxels: 3 Å before the motion, 5 Å after it.  Printed is the rmsd of all atoms from their true
+places; training sees the two maps alone.
 By default: --recipe auto and level 0.1.
 """
 

@@ -18,10 +18,10 @@ from typing import NoReturn
 from . import __version__
 from .engine.errors import InputError
 from .engine.options import FLOWS, INTEGRATORS, LOSSES, RECIPES
+from .legs import train
 from .prediction_program import predict_to_files
 from .progress import CHOICES, Reporter, in_a_sentence, make_reporter
 from .stop_request import StopRequest
-from .training_program import train
 
 _BAD_INPUT = 2
 
@@ -117,8 +117,22 @@ def _train_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-i0", "--initial-map", type=_name, metavar="MAP", help="initial map, the one of high resolution (MRC, CCP4)")
     add("-t0", "--initial-threshold", type=float, metavar="LEVEL", help="its contour level")
-    add("-i1", "--target-map", type=_name, metavar="MAP", help="target map, of another conformation")
-    add("-t1", "--target-threshold", type=float, metavar="LEVEL", help="its contour level")
+    add(
+        "-i1",
+        "--target-map",
+        type=_name,
+        action="append",
+        metavar="MAP",
+        help="target map, of another conformation; given several times, the way leads through all of them in turn",
+    )
+    add(
+        "-t1",
+        "--target-threshold",
+        type=float,
+        action="append",
+        metavar="LEVEL",
+        help="its contour level; for several targets one each, or one for all",
+    )
     add("-d", "--directory", type=_name, metavar="DIR", help="directory for the run, made if missing")
     add("-n", "--n_steps", type=int, metavar="N", help="training steps")
     add("-p", "--period", type=int, metavar="N", help="steps from one saving of the weights to the next")
@@ -201,13 +215,18 @@ def _predict_parser() -> argparse.ArgumentParser:
         help="files are NAME_00.mrc, NAME_01.mrc, ... (default: frame)",
     )
     add("-w", "--weight", type=_name, metavar="FILE", help="weights that training wrote, such as net.pt")
+    add("--no-report", action="store_true", help="no report.html beside the frames")
     add("--run", type=_name, metavar="DIR", help="instead of -w: the directory of the training")
     add("--checkpoint", metavar="WHICH", help="of --run: best (default), last, or K for net_K.pt")
     add("--depth", type=int, metavar="N", help="not needed: read off the weights")
     add("--width", type=int, metavar="N", help="not needed: read off the weights")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--frames", type=int, default=11, metavar="N", help="number of frames from one end to the other (default: 11)"
+        "--frames",
+        type=int,
+        metavar="N",
+        help="number of frames from one end to the other, evenly in time (default: 11; with several targets 10 a leg "
+        "and 1). Every conformation has a frame of its own if N - 1 is a multiple of the number of legs.",
     )
     which.add_argument("--times", type=_times, metavar="T,T,...", help="times of the frames instead, such as 0,0.25,1")
     add("--reverse", action="store_true", help="number the frames from the target to the initial map")

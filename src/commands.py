@@ -57,7 +57,7 @@ INTERPOLATION = (
     "of times or of energies."
 )
 _LEARNING_RATES = {"w2": 1e-3, "l2": 1e-4, "correlation": 1e-3}
-_N_STEPS, _N_FRAMES = 1000, 11
+_N_STEPS = 1000
 _INITIAL_COLOR, _TARGET_COLOR = "cornflowerblue", "sandybrown"
 _ARROW_COLOR = (30, 30, 30, 255)  # r, g, b, a
 
@@ -75,6 +75,22 @@ class DeviceArg(Annotation):
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", token):
             raise AnnotationError(f"Expected {cls.name}, got '{token}'")
         return token, text, rest
+
+
+class MapsInOrderArg(Annotation):
+    """One map or several, models by their numbers in the order typed: #4,2,3 is #4, then #2, then #3."""
+
+    name = "a density map specifier, or several in order"
+
+    @classmethod
+    def parse(cls, text: str, session: Any) -> tuple[list[Any], str, str]:
+        maps, used, rest = MapsArg.parse(text, session)
+        if re.fullmatch(r"#!?\d+([,#]+\d+)+", used.strip()):
+            numbers = re.findall(r"\d+", used)
+            maps = [MapArg.parse(f"#{number}", session)[0] for number in numbers]
+        if not maps:
+            raise UserError("Must specify one map or more, got 0")
+        return maps, used, rest
 
 
 _COUNT = Bounded(IntArg, min=1)
@@ -115,16 +131,25 @@ def train(
     directory: str | None = None,
     device: str = "auto",
     seed: int | None = None,
-    frames: int = _N_FRAMES,
+    frames: int | None = None,
     open: bool = True,
     wait: bool | None = None,
 ) -> CryoTransJob:
-    """Learn the flow from one open map to another, and open the trajectory."""
-    target = to
-    if initial is target:
-        raise UserError(f"{model_text(initial)} is both the initial and the target map; two different maps are wanted.")
+    """Learn the flow from one open map to another, or through several in turn, and open the trajectory."""
+    targets = list(to)
+    for before, after in zip([initial, *targets], targets):
+        if before is after and before is initial:
+            raise UserError(
+                f"{model_text(initial)} is both the initial and the target map; two different maps are wanted."
+            )
+        if before is after:
+            raise UserError(f"{model_text(after)} comes twice in a row; every leg leads from one map to another.")
     level = _level(initial, level, "level")
-    to_level = _level(target, to_level, "toLevel")
+    to_levels = [_level(target, to_level, "toLevel") for target in targets]
+    of_one_flow = {"weights": weights, "validate": validate}
+    for name, value in of_one_flow.items():
+        if value is not None and len(targets) > 1:
+            raise UserError(f"{name} belongs to one flow, and a way through several maps has several. Leave it out.")
     by_hand = {"loss": loss, "learningRate": learning_rate, "w2Eps": w2_eps, "w2Iter": w2_iter, "muMesh": mu_mesh}
     by_hand |= {"binning": binning, "weights": weights}
     said = [name for name, value in by_hand.items() if value is not None]
@@ -135,16 +160,18 @@ def train(
         loss, steps = loss or "w2", steps or _N_STEPS
     python = find_python(session)
     initial_map = density_map_of(initial)
-    target_map = density_map_on(target, initial)
+    target_maps = [density_map_on(target, initial) for target in targets]
     validation_map = density_map_on(validate, initial) if validate is not None else None
-    _check_overlap(initial, target, target_map, to_level)
-    folder = _new_run_folder(session, directory, f"{_stem(initial)}_to_{_stem(target)}")
+    for target, target_map, its_level in zip(targets, target_maps, to_levels):
+        _check_overlap(initial, target, target_map, its_level)
+    folder = _new_run_folder(session, directory, "_to_".join(map(_stem, [initial, *targets])))
 
-    run = Run(folder, initial, target)
+    run = Run(folder, initial, targets[-1], targets[:-1])
     try:
         run.initial_path.parent.mkdir(exist_ok=True)
         write_map(run.initial_path, initial_map)
-        write_map(run.target_path, target_map)
+        for path, target_map in zip(run.target_paths(), target_maps):
+            write_map(path, target_map)
         if validation_map is not None:
             write_map(run.validation_path, validation_map)
         run.write_models()
@@ -153,8 +180,8 @@ def train(
     training = {
         "-i0": run.initial_path,
         "-t0": level,
-        "-i1": run.target_path,
-        "-t1": to_level,
+        "-i1": run.target_paths(),
+        "-t1": to_levels,
         "-d": folder,
         "-n": steps,
         "-p": period or (max(1, steps // 10) if steps else None),
@@ -178,7 +205,9 @@ def train(
         "--device": device,
     }
     session.logger.info(
-        f"CryoTRANS: {model_text(initial)} at level {level:.4g} to {model_text(target)} at level {to_level:.4g}, "
+        f"CryoTRANS: {model_text(initial)} at level {level:.4g} to "
+        + " to ".join(f"{model_text(target)} at level {its:.4g}" for target, its in zip(targets, to_levels))
+        + ", "
         + (f"{steps} steps. " if recipe == "cryotrans" else "recipe auto. ")
         + f"All is kept in {folder}. {INTERPOLATION}"
     )
@@ -189,7 +218,7 @@ def resume(
     session: Any,
     folder: str,
     steps: int | None = None,
-    frames: int = _N_FRAMES,
+    frames: int | None = None,
     device: str | None = None,
     open: bool = True,
     wait: bool | None = None,
@@ -199,14 +228,16 @@ def resume(
     if run.is_active:
         raise UserError(f"The run in {run.folder} is being trained now.")
     content = _content(run)
+    if "legs" in content and content["state"] == "finished":
+        raise UserError(f"All legs of the run in {run.folder} are finished. For more steps, start a new run.")
     done, n_steps = content["step"], steps if steps is not None else content["n_steps"]
-    settled = content["options"]["recipe"] == "auto" and content["state"] == "finished"
+    settled = content["options"]["recipe"] == "auto" and content["state"] == "finished"  # never of several legs
     if settled and done != content["options"]["n_steps"]:
         raise UserError(
             f"The run in {run.folder} is finished: after {done} steps nothing improved any more. To go on with other "
             f"settings, start from its weights: cryotrans train … weights {quoted(run.folder / FINAL_WEIGHTS)}"
         )
-    if done >= n_steps:
+    if done >= n_steps and "legs" not in content:
         raise UserError(
             f"The run in {run.folder} has done its {done} steps. To go on beyond, give more: "
             f"cryotrans resume {quoted(run.folder)} steps {2 * done or 1}"
@@ -215,7 +246,8 @@ def resume(
     run.forget_closed()
     run.initial = run.initial or _open_again(session, run, content, "initial")
     run.target = run.target or _open_again(session, run, content, "target")
-    session.logger.info(f"CryoTRANS: going on with {run.title()} from step {done} of {n_steps}, in {run.folder}.")
+    leg = f"leg {content['leg']}, " if "legs" in content else ""
+    session.logger.info(f"CryoTRANS: going on with {run.title()} from {leg}step {done} of {n_steps}, in {run.folder}.")
     training = {"--resume": True, "-d": run.folder, "-n": steps, "--device": device}
     level = content["options"]["initial_level"]
     return _begin(session, run, python, training, level, frames, device or content["device"]["asked"], open, wait)
@@ -227,7 +259,7 @@ def _begin(
     python: Path,
     training: dict[str, object],
     level: float,
-    n_frames: int,
+    n_frames: int | None,
     device: str,
     opens: bool,
     wait: bool | None,
@@ -237,7 +269,7 @@ def _begin(
         cut=0.0,  # all there is, so that surfaces are as smooth as those of the initial map
         level=level,
         weights=None,
-        options={"--frames": n_frames, "--device": device},
+        options={"--frames": n_frames, "--device": device, "--no-report": True},
         folder=None,
         name=f"CryoTRANS {run.title()}",
     )
@@ -258,7 +290,7 @@ def predict(
     weights: str | None = None,
     checkpoint: int | str | None = None,
     level: float | None = None,
-    frames: int = _N_FRAMES,
+    frames: int | None = None,
     reverse: bool = False,
     model: Any = None,
     rigid: str | None = None,
@@ -332,6 +364,11 @@ def _weights_of(trained: Run, checkpoint: int | str | None) -> Path:
     path = trained.weights(checkpoint)
     if path is not None:
         return path
+    if checkpoint is not None and trained.weights() == trained.folder:
+        raise UserError(
+            f"The run in {trained.folder} has several legs, each of which begins where the best checkpoint of the one "
+            f"before ends. Leave checkpoint {checkpoint} out."
+        )
     last = trained.weights("last")
     if last is None:
         raise UserError(f"The run in {trained.folder} has no weights yet: it has not come to its first checkpoint.")
@@ -356,11 +393,11 @@ def _run_for(session: Any, initial: Any, folder: str | None) -> Run:
 
 def _way(initial: Any, trained: Run | None, reverse: bool) -> str:
     """ "A → B", "B → A", or "A" if it is not known where the flow leads."""
-    models = trained.models() if trained is not None else {}
-    if not models:
+    names = trained.names_of_targets() if trained is not None else []
+    if not names:
         return initial.name + (", reversed" if reverse else "")
-    ends = [initial.name, models["target"]["name"]]
-    return " → ".join(ends[::-1] if reverse else ends)
+    names = [initial.name, *names]
+    return " → ".join(names[::-1] if reverse else names)
 
 
 # Movies
@@ -666,7 +703,7 @@ class _Command(NamedTuple):
 
 
 _TRAIN_KEYWORDS = [
-    ("to", MapArg),
+    ("to", MapsInOrderArg),
     ("level", FloatArg),
     ("to_level", FloatArg),
     ("recipe", EnumOf(RECIPES)),

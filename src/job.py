@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from chimerax.core.errors import UserError
 
 from .background import BackgroundTask, Message
-from .engine.run_directory import STATE_FILE
 from .failures import in_words_of_commands
 from .markup import link, quoted, table
 from .riders import ATTRIBUTE, Riders
@@ -81,6 +80,7 @@ class CryoTransJob(BackgroundTask):
         self.carried: Any = None
         self._run, self._python, self._training, self._frames, self._opens = run, python, training, frames, opens
         self._trained: Message | None = None  # the worker's last words
+        self._legs: list[Message] = []  # and those at the end of each leg
         self._framed: Message | None = None
         self._weights: Path | None = None  # of the frames
         self._started_with: Message = {}
@@ -91,15 +91,16 @@ class CryoTransJob(BackgroundTask):
     def work(self) -> None:
         if self._training is not None:
             end = self._run_worker("train", command_line(self._training))
-            if end is None or end["step"] == 0:
+            if end is None or (end["step"] == 0 and end.get("leg", 1) == 1):
                 return
         if self._frames is None or self.leaving:
             return
         wanted = self._frames
         self._weights = weights = wanted.weights or self._run.weights()
+        flag = "--run" if weights is not None and weights.is_dir() else "-w"
         folder = wanted.folder or free_folder(self.folder / "frames")
         arguments = command_line(
-            {"-i": wanted.initial_path, "-t": wanted.cut, "-d": folder, "-w": weights, **wanted.options}
+            {"-i": wanted.initial_path, "-t": wanted.cut, "-d": folder, flag: weights, **wanted.options}
         )
         self._run_worker("predict", arguments)
 
@@ -137,13 +138,14 @@ class CryoTransJob(BackgroundTask):
     def _take_up_step(self, message: Message) -> None:
         left = time_text(message["seconds_left"])
         n_steps = self._started_with["n_steps"]
-        self._status(f"step {message['step']} of {n_steps}, loss {message['loss']:.3g}, about {left} left")
+        step = f"{leg_text(message)}step {message['step']} of {n_steps}"
+        self._status(f"{step}, loss {message['loss']:.3g}, about {left} left")
 
     def _take_up_checkpoint(self, message: Message) -> None:
         n_steps = self._started_with["n_steps"]
         self.session.logger.info(
-            f"CryoTRANS {self.name}: step {message['step']} of {n_steps}, loss {message['loss']:.4g}, "
-            f"{time_text(message['seconds'])}"
+            f"CryoTRANS {self.name}: {leg_text(message)}step {message['step']} of {n_steps}, "
+            f"loss {message['loss']:.4g}, {time_text(message['seconds'])}"
         )
 
     def _take_up_frame(self, message: Message) -> None:
@@ -152,6 +154,7 @@ class CryoTransJob(BackgroundTask):
     def _take_up_end(self, message: Message) -> None:
         if "step" in message:
             self._trained = {**message, "device": self._started_with["device"]}
+            self._legs.append(message)
         else:
             self._framed = message
 
@@ -178,7 +181,7 @@ class CryoTransJob(BackgroundTask):
         self.session.logger.status(f"CryoTRANS{f' {self.name}' if several else ''}: {text}" if text else "")
 
     def _with_way_out(self, error: str) -> str:
-        begun = (self.folder / STATE_FILE).is_file() and self._training is not None and self._trained is None
+        begun = self._run.can_go_on and self._training is not None and not self._all_is_trained
         if begun and not any(words in error for words in ("checkpoint", "is training in")):  # the worker has said it
             error += f" The last checkpoint is whole: cryotrans resume {quoted(self.folder)} goes on from it."
         return f"{error} The full output is in {self._run.log_path}."
@@ -190,7 +193,7 @@ class CryoTransJob(BackgroundTask):
         run = self._run
         name = self._frames.name
         self.series = open_series(self.session, self._frame_paths(), name, like=run.initial, level=self._frames.level)
-        for model in (run.initial, run.target):
+        for model in (run.initial, *run.between, run.target):
             if model is not None:
                 model.display = False
         if self._frames.riders is not None and self._framed is not None:
@@ -207,17 +210,20 @@ class CryoTransJob(BackgroundTask):
     def _table(self) -> str:
         facts: dict[str, str] = {"Maps": self.name}
         if (trained := self._trained) is not None:
-            facts["Steps"] = f"{trained['step']} of {trained['n_steps']} ({trained['state']})"
+            facts["Steps"] = f"{leg_text(trained)}{trained['step']} of {trained['n_steps']} ({trained['state']})"
             facts["Loss"] = f"{trained['loss']:.4g}"
             facts["Mass outside the box"] = f"{trained['mass_outside']:.2%}"
             facts["Time"] = f"{time_text(trained['seconds'])} on {trained['device']}"
-            facts["Verdict"] = verdict_text(trained.get("verdict"))
+            verdicts = [(end, verdict_text(end.get("verdict"))) for end in self._legs]
+            facts["Verdict"] = " ".join(f"Leg {end['leg']}: {text}" if "leg" in end else text for end, text in verdicts)
         facts["Folder"] = str(self.folder)
-        facts["Files"] = "net.pt, loss.log, run.json, worker.log" if trained is not None else ""
+        if trained is not None:
+            folders = [f"leg_{end['leg']}" for end in self._legs if "leg" in end]
+            facts["Files"] = ", ".join([*(folders or ["net.pt", "loss.log"]), "run.json", "worker.log"])
         if (framed := self._framed) is not None:
             names = framed["files"]
             facts["Frames"] = f"{len(names)} in {framed['directory']}" if names else "none"
-            facts["Made with"] = self._weights.name if self._weights is not None else ""
+            facts["Made with"] = self._weights.name if self._weights is not None and not self._legs else ""
             if trained is None and framed["mass_outside"]:
                 facts["Mass outside the box"] = f"{framed['mass_outside']:.2%}"
             facts.update(self._facts_of_atoms(framed))
@@ -240,6 +246,11 @@ class CryoTransJob(BackgroundTask):
             facts["Changed at the target's end"] = ", ".join(changes)
         return facts
 
+    @property
+    def _all_is_trained(self) -> bool:
+        end = self._trained
+        return end is not None and end["state"] == "finished" and end.get("leg") == end.get("n_legs")
+
     def _log_links(self) -> None:
         """What can be done next."""
         lines = []
@@ -254,11 +265,12 @@ class CryoTransJob(BackgroundTask):
         elif self._framed is not None and self._framed["files"]:
             why = "" if self._run.initial is not None else "The initial map has been closed, so nothing was opened. "
             lines.append(f"{why}Open the frames: {link(open_command(Path(self._framed['directory'])))}")
-        trained = self._trained
-        if trained is not None and (report := self.folder / "report.html").is_file():
-            lines.append(f"How far to believe it: {link(f'open {quoted(report)}')}")
-        unfinished = self._training is not None and (trained is None or trained["state"] != "finished")
-        if unfinished and (self.folder / STATE_FILE).is_file():
+        for end in self._legs:
+            report = Path(end["directory"], "report.html")
+            if report.is_file():
+                what = f"leg {end['leg']}" if "leg" in end else "it"
+                lines.append(f"How far to believe {what}: {link(f'open {quoted(report)}')}")
+        if self._training is not None and not self._all_is_trained and self._run.can_go_on:
             lines.append(f"Go on training: {link(f'cryotrans resume {quoted(self.folder)}')}")
         if lines:
             self.session.logger.info("<br>".join(lines), is_html=True)
@@ -272,6 +284,11 @@ def verdict_text(verdict: object) -> str:
     return in_words_of_commands(" ".join(sentences))
 
 
+def leg_text(message: Mapping[str, object]) -> str:
+    """ "leg 1 of 3, " on the way through several conformations, else ""."""
+    return f"leg {message['leg']} of {message['n_legs']}, " if "leg" in message else ""
+
+
 def time_text(seconds: float) -> str:
     """ "40 s", "3 min", "2.5 h"."""
     if seconds < 90:
@@ -280,12 +297,16 @@ def time_text(seconds: float) -> str:
 
 
 def command_line(options: Mapping[str, object]) -> list[str]:
-    """Command line of {"-n": 100, "--l2": True, "-w": None}: flags that are True stand alone, None is left out."""
+    """Command line of {"-n": 100, "--l2": True, "-w": None}: flags that are True stand alone, None is left out.
+
+    A list gives its flag once for each of its values.
+    """
     words: list[str] = []
     for flag, value in options.items():
         if value is None or value is False:
             continue
-        words.append(flag)
-        if value is not True:
-            words.append(repr(value) if isinstance(value, float) else str(value))
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            words.append(flag)
+            if one is not True:
+                words.append(repr(one) if isinstance(one, float) else str(one))
     return words

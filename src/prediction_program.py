@@ -15,7 +15,7 @@ from .engine.density_map import DensityMap, assume_grid_of, grid_text, read_map,
 from .engine.errors import InputError
 from .engine.options import N_EULER_STEPS
 from .engine.preparation import above_level
-from .engine.run_directory import RunDirectory
+from .engine.run_directory import RUN_FILE, RunDirectory
 from .progress import Reporter
 from .provenance import describe_grid
 from .stop_request import StopRequest
@@ -30,8 +30,11 @@ def predict_to_files(options: argparse.Namespace, command: list[str], reporter: 
     Raises:
         InputError: whatever the user can mend.
     """
-    weights = _weights(options)
-    trained = _training_of(weights)
+    flow = _flow(options)
+    weights = flow[-1]
+    trained = _training_of(weights if options.run is None else Path(options.run, RUN_FILE))
+    if options.frames is None:
+        options.frames = 11 if len(flow) == 1 else 10 * len(flow) + 1
     density_map = read_map(options.initial_map)
     if options.inverse:
         density_map = _on_the_grid_of_the_training(density_map, trained, reporter)
@@ -53,22 +56,23 @@ def predict_to_files(options: argparse.Namespace, command: list[str], reporter: 
     from .engine.device import choose_device
     from .engine.prediction import carry, carry_back, even_times, predict
 
-    field = load_weights(weights, options.depth, options.width)
+    fields = [load_weights(path, options.depth, options.width) for path in flow]
+    _tell_of_the_legs(len(flow), trained, options, reporter)
     _warn_of_another_grid(weights, trained, density_map, reporter)
     device, why = choose_device(options.device, options.gpu)
     reporter.note(why)
     times = even_times(options.frames) if options.times is None else options.times
     how: dict[str, Any] = {"n_steps": N_EULER_STEPS * options.substeps, "integrator": options.integrator}
     direction = {"reverse": options.reverse, "inverse": options.inverse}
-    frames = predict(density_map, field, device, options.initial_threshold, times, **direction, **how)
+    frames = predict(density_map, fields, device, options.initial_threshold, times, **direction, **how)
     if atoms is not None:
 
         def way(
             positions: NDArray[np.float64], times: Sequence[float]
         ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             if options.inverse:
-                return carry_back(positions, density_map, field, times, device=device, **how)
-            return carry(positions, density_map, field, times, device=device, **how), np.zeros(len(positions))
+                return carry_back(positions, density_map, fields, times, device=device, **how)
+            return carry(positions, density_map, fields, times, device=device, **how), np.zeros(len(positions))
 
         atoms.carry(way, times)
     try:
@@ -103,7 +107,7 @@ def predict_to_files(options: argparse.Namespace, command: list[str], reporter: 
         del frame  # the next one is made before this name is taken again
     if outside > 0:
         reporter.warning(f"Up to {outside:.2%} of the mass leaves the box on the way and is missing in the frames.")
-    if end is not None and not stop and not options.inverse:
+    if end is not None and not (stop or options.inverse or options.no_report) and len(flow) == 1:
         from .report import report_of_prediction
 
         said = report_of_prediction(directory, weights, density_map, options.initial_map, end)
@@ -115,15 +119,30 @@ def predict_to_files(options: argparse.Namespace, command: list[str], reporter: 
     reporter.end(state, text, directory=str(directory.absolute()), files=names, mass_outside=outside, **facts)
 
 
-def _weights(options: argparse.Namespace) -> Path:
-    """The weight file that was named, or that of a run's checkpoint."""
+def _flow(options: argparse.Namespace) -> list[Path]:
+    """The weight file that was named, or that of a run's checkpoint, one for each of its legs."""
     if (options.weight is None) == (options.run is None):
         raise InputError("Name the flow: either a file of weights (-w), or the directory of a training (--run).")
     if options.run is not None:
-        return RunDirectory(Path(options.run)).weights(options.checkpoint or "best")
+        return RunDirectory(Path(options.run)).flow(options.checkpoint or "best")
     if options.checkpoint is not None:
         raise InputError("--checkpoint belongs to --run: give the directory of the training instead of -w.")
-    return Path(options.weight)
+    return [Path(options.weight)]
+
+
+def _tell_of_the_legs(n_legs: int, trained: dict[str, Any], options: argparse.Namespace, reporter: Reporter) -> None:
+    """What the frames will not show."""
+    n_wanted = len(trained.get("legs", ())) or n_legs
+    if n_legs < n_wanted and options.inverse:
+        raise InputError(
+            f"Only {n_legs} of the {n_wanted} legs have been trained so far, and --inverse begins at the end of the "
+            f"last. Finish the training first: cryotrans-train --resume -d {options.run}"
+        )
+    if n_legs < n_wanted:
+        reporter.warning(f"Only {n_legs} of the {n_wanted} legs have been trained so far; the frames end there.")
+    if options.times is None and (options.frames - 1) % n_legs:
+        more = (options.frames - 1) // n_legs * n_legs + n_legs + 1
+        reporter.note(f"The conformations on the way fall between frames; {more} frames show each of them.")
 
 
 def _earlier_files(directory: Path, options: argparse.Namespace) -> list[Path]:

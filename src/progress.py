@@ -38,6 +38,12 @@ class Reporter:
     def __init__(self) -> None:
         self.notes: list[str] = []  # all that were told
         self.warnings: list[str] = []
+        self._leg: dict[str, int] = {}
+
+    def begin_leg(self, leg: int, n_legs: int) -> None:
+        """What is told from here on is of this leg of a morph through several conformations."""
+        self.notes, self.warnings = [], []
+        self._leg = {"leg": leg, "n_legs": n_legs}
 
     def note(self, text: str) -> None:
         """A sentence on what was done or chosen."""
@@ -182,7 +188,7 @@ class JsonReporter(Reporter):
         self._send("end", state=state, text=text, **facts)
 
     def _send(self, event: str, **facts: Any) -> None:
-        print(json.dumps({"event": event, **facts}), flush=True)
+        print(json.dumps({"event": event, **facts, **self._leg}), flush=True)
 
 
 def make_reporter(choice: str) -> Reporter:

@@ -4,7 +4,8 @@ A run is its folder.  What it did stands there, in run.json; beside it, in maps/
 and which models they were:
 
     maps/initial.mrc, maps/target.mrc    the target on the initial's grid
-    maps/models.json                     name and file of both models
+    maps/target_1.mrc, ...               in its place, the targets of a way through several conformations
+    maps/models.json                     name and file of the models
     frames/, frames_2/, ...              trajectories
     worker.log                           all that the worker printed
 """
@@ -39,12 +40,14 @@ class Run:
     Attributes:
         folder: where all of it is kept.
         initial, target: the models, None where they are not known or have been closed.
+        between: models of the conformations on the way, in their order.
         task: what trains or has trained it in this session.
     """
 
     folder: Path
     initial: Any = None
     target: Any = None
+    between: list[Any] = field(default_factory=list)
     task: BackgroundTask | None = field(default=None, repr=False)
 
     @property
@@ -54,6 +57,12 @@ class Run:
     @property
     def target_path(self) -> Path:
         return self.folder / "maps" / "target.mrc"
+
+    def target_paths(self) -> list[Path]:
+        """Of all the targets: target.mrc for one, target_1.mrc, target_2.mrc, ... for several."""
+        if not self.between:
+            return [self.target_path]
+        return [self.target_path.with_name(f"target_{number}.mrc") for number in range(1, len(self.between) + 2)]
 
     @property
     def validation_path(self) -> Path:
@@ -74,6 +83,7 @@ class Run:
             self.initial = None
         if self.target is not None and self.target.deleted:
             self.target = None
+        self.between = [model for model in self.between if not model.deleted]
 
     def content(self) -> dict[str, Any]:
         """What run.json says, {} if there is none yet.
@@ -84,6 +94,8 @@ class Run:
         if not (self.folder / RUN_FILE).is_file():
             return {}
         content = RunDirectory(self.folder).read()
+        if "legs" in content:
+            content = {**content, **self._present_leg(content["legs"])}
         try:
             _ = content["step"], content["device"]["asked"], content["initial"]["path"], content["target"]["path"]
             _ = content["n_steps"], content["options"]["recipe"], content["options"]["initial_level"]
@@ -93,29 +105,52 @@ class Run:
             ) from error
         return content
 
+    def _present_leg(self, legs: list[str]) -> dict[str, Any]:
+        """How far the latest leg is that has begun."""
+        for number, leg in reversed(list(enumerate(legs, start=1))):
+            with contextlib.suppress(InputError):
+                content = RunDirectory(self.folder / leg).read()
+                return {"leg": number, **{key: content.get(key) for key in ("step", "n_steps", "loss")}}
+        return {"leg": 1, "step": 0, "n_steps": 0}
+
+    @property
+    def can_go_on(self) -> bool:
+        """Has it a state to resume from?"""
+        return (self.folder / STATE_FILE).is_file() or (self.folder / "leg_1" / STATE_FILE).is_file()
+
     def write_models(self) -> None:
         """Note which models the maps were."""
-        models = {"initial": self.initial, "target": self.target}
-        described = {key: {"name": model.name, "path": source_of(model)} for key, model in models.items()}
+
+        def description(model: Any) -> dict[str, str | None]:
+            return {"name": model.name, "path": source_of(model)}
+
+        described: dict[str, Any] = {"initial": description(self.initial), "target": description(self.target)}
+        if self.between:
+            described["between"] = [description(model) for model in self.between]
         path = self.initial_path.parent / "models.json"
         write_atomically(path, (json.dumps(described, indent=1, ensure_ascii=False) + "\n").encode())
 
-    def models(self) -> dict[str, dict[str, str]]:
+    def models(self) -> dict[str, Any]:
         """What `write_models` noted; for a run of the programs, what run.json says of its maps."""
         with contextlib.suppress(OSError, ValueError):
             return json.loads((self.initial_path.parent / "models.json").read_text(encoding="utf-8"))
         with contextlib.suppress(InputError, KeyError):
             content = self.content()
-            return {
-                key: {"name": Path(content[key]["path"]).stem, "path": content[key]["path"]}
-                for key in ("initial", "target")
-            }
+            described: dict[str, Any] = {key: _of_path(content[key]["path"]) for key in ("initial", "target")}
+            if "targets" in content:
+                described["between"] = [_of_path(target["path"]) for target in content["targets"][:-1]]
+            return described
         return {}
 
     def title(self) -> str:
-        """ "A → B"."""
+        """ "A → B", "A → B → C"."""
         models = self.models()
-        return f"{models['initial']['name']} → {models['target']['name']}" if models else self.folder.name
+        return " → ".join([models["initial"]["name"], *self.names_of_targets()]) if models else self.folder.name
+
+    def names_of_targets(self) -> list[str]:
+        """In their order; none where they are not known."""
+        models = self.models()
+        return [model["name"] for model in (*models.get("between", ()), models["target"])] if models else []
 
     def state(self) -> str:
         """running, interrupted, stopped, finished, failed, not begun, damaged or gone."""
@@ -147,11 +182,14 @@ class Run:
         return sorted(folders, key=lambda path: path.stat().st_mtime)
 
     def weights(self, checkpoint: int | str | None = None) -> Path | None:
-        """The weight file of a checkpoint, None if it is not there.
+        """The weight file of a checkpoint, None if it is not there; of a run of several legs, its folder.
 
         Args:
             checkpoint: its number, "last", or "best", which run.json names; None for the best, else the last.
         """
+        if (self.folder / "leg_1").is_dir():
+            begun = checkpoint in (None, "best") and Run(self.folder / "leg_1").weights() is not None
+            return self.folder if begun else None
         if isinstance(checkpoint, int):
             numbered = self.folder / f"net_{checkpoint}.pt"
             return numbered if numbered.is_file() else None
@@ -297,6 +335,8 @@ def _row(run: Run) -> list[str]:
         content = {}
     number = f" (task {run.task.id})" if run.is_active and run.task is not None else ""
     step = f"{content['step']} of {content['n_steps']}" if content else ""
+    if "legs" in content:
+        step = f"leg {content['leg']} of {len(content['legs'])}: {step}"
     loss = f"{content['loss']:.4g}" if content.get("loss") is not None else ""
     return [state + number, html.escape(run.title()), step, loss, html.escape(str(run.folder)), _links(run, state)]
 
@@ -305,13 +345,17 @@ def _links(run: Run, state: str) -> str:
     links = []
     if run.is_active:
         links.append(link(f"cryotrans stop {quoted(run.folder)}", "stop"))
-    elif state in ("interrupted", "stopped", "failed") and (run.folder / STATE_FILE).is_file():
+    elif state in ("interrupted", "stopped", "failed") and run.can_go_on:
         links.append(link(f"cryotrans resume {quoted(run.folder)}", "resume"))
     if not run.is_active and run.frames():
         links.append(link(open_command(run.frames()[-1]), "open"))
     elif run.weights() is not None and run.initial is not None and not run.initial.deleted:
         links.append(link(f"cryotrans predict #{run.initial.id_string} run {quoted(run.folder)}", "predict"))
     return ", ".join(links)
+
+
+def _of_path(path: str) -> dict[str, str]:
+    return {"name": Path(path).stem, "path": path}
 
 
 def free_folder(wanted: Path) -> Path:

@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -69,7 +70,14 @@ _BLOCK, _BLOCK_VOXELS = 8.0, 4.0  # width of held-out blocks: Å, but at least s
 _FLAGS = dict(zip(_REQUIRED, ("-i0", "-t0", "-i1", "-t1", "-d", "-n", "-p")))
 
 
-def train(options: argparse.Namespace, command: list[str], reporter: Reporter, stop: StopRequest) -> None:
+def train(
+    options: argparse.Namespace,
+    command: list[str],
+    reporter: Reporter,
+    stop: StopRequest,
+    leg: dict[str, int] | None = None,
+    make: Callable[[], object] | None = None,
+) -> None:
     """Train a new run, or go on with one.
 
     Args:
@@ -77,6 +85,8 @@ def train(options: argparse.Namespace, command: list[str], reporter: Reporter, s
         command: the same as words, for run.json.
         reporter: is told what happens.
         stop: is looked at after every step.
+        leg: which it is of a morph through several conformations, for run.json.
+        make: is called when nothing is left to be said against a new run, before the first thing is written.
     Raises:
         InputError: whatever the user can mend.
     """
@@ -95,7 +105,7 @@ def train(options: argparse.Namespace, command: list[str], reporter: Reporter, s
     recipe = said.get("recipe", _DEFAULTS["recipe"])
     wanted = {**(_DEFAULTS_AUTO if recipe == "auto" else _DEFAULTS), **said}
     _check_choices(said, recipe)
-    initial, target = _read_pair(wanted, reporter)
+    initial, target = read_pair(wanted, reporter)
     weights_from = Path(said["weight"]) if "weight" in said else None
     velocity = _load_start(weights_from, said)
     if weights_from is not None and said.get("overwrite") and run.owns(weights_from):
@@ -149,6 +159,10 @@ def train(options: argparse.Namespace, command: list[str], reporter: Reporter, s
         "started": now(),
         "seconds": 0.0,
     }
+    if leg is not None:
+        content["leg"] = leg
+    if make is not None:
+        make()
     with run.made(said.get("overwrite", False)):
         _run_training(run, content, training, compared, reporter, stop)
 
@@ -175,10 +189,10 @@ def _resume(
         raise InputError(
             f"The run in {run.path} has done its {step} steps. To go on beyond, give more: --resume -n {2 * step or 1}."
         )
-    paths = {key: _map_of_run(key, content, said) for key in ("initial", "target")}
+    paths = {key: map_of_run(key, content, said) for key in ("initial", "target")}
     reader = {"initial_map": paths["initial"], "target_map": paths["target"]}
     levels = {"initial_threshold": options.initial_level, "target_threshold": options.target_level}
-    initial, target = _read_pair({**reader, **levels, "n_steps": 0, "period": 1, "directory": ""}, reporter)
+    initial, target = read_pair({**reader, **levels, "n_steps": 0, "period": 1, "directory": ""}, reporter)
     asked = content["device"]
     spoken = said["device"] != "auto" or said["gpu"] is not None
     device, why = _choose_device(*((said["device"], said["gpu"]) if spoken else (asked["asked"], asked["gpu"])))
@@ -408,7 +422,7 @@ class _Keeper:
         if state == "stopped":
             text = (
                 f"Stopped at step {training.step} of {training.n_steps}; all is saved. "
-                f"Go on with: cryotrans-train --resume -d {_quoted(path)}"
+                f"Go on with: cryotrans-train --resume -d {_quoted(self._to_resume())}"
             )
         self._reporter.end(
             state,
@@ -423,6 +437,10 @@ class _Keeper:
             best=self._content["best"],
             verdict=self._content["verdict"],
         )
+
+    def _to_resume(self) -> Path:
+        """The directory to name to --resume: that of all legs, if this is one of several."""
+        return self._run.path.parent if "leg" in self._content else self._run.path
 
     def _conclude(self) -> None:
         """Maps of the motion and the report; what they lack is no loss to the training."""
@@ -441,7 +459,7 @@ class _Keeper:
         if self._saved_step is not None:
             diverged = isinstance(error, InputError)  # and would again, were the same steps made from there
             way_out = "a new run can start from its last weights (-w)" if diverged else "go on with --resume"
-            text += f" The checkpoint of step {self._saved_step} in {self._run.path} is whole; {way_out}."
+            text += f" The checkpoint of step {self._saved_step} in {self._to_resume()} is whole; {way_out}."
         with contextlib.suppress(OSError):
             self._run.write({**self._content, "state": "failed", "message": text, "updated": now()})
         raise InputError(text) from error
@@ -452,7 +470,7 @@ def _quoted(path: Path) -> str:
     return subprocess.list2cmdline([str(path)]) if sys.platform == "win32" else shlex.quote(str(path))
 
 
-def _read_pair(said: dict[str, Any], reporter: Reporter) -> tuple[DensityMap, DensityMap]:
+def read_pair(said: dict[str, Any], reporter: Reporter) -> tuple[DensityMap, DensityMap]:
     """Both maps on the initial's grid, after all that can be said against the options."""
     missing = [name for name in _REQUIRED if name not in said]
     maps = {}
@@ -594,7 +612,7 @@ def _check_same_run(content: dict[str, Any], options: TrainingOptions, said: dic
             )
 
 
-def _map_of_run(key: str, content: dict[str, Any], said: dict[str, Any]) -> str:
+def map_of_run(key: str, content: dict[str, Any], said: dict[str, Any]) -> str:
     """Where the run's initial or target map is now."""
     flag, path = _FLAGS[f"{key}_map"], said.get(f"{key}_map", content[key]["path"])
     if not Path(path).is_file():

@@ -32,7 +32,8 @@ from .failures import in_words_of_commands
 from .markup import link
 from .settings import user_settings
 
-PACKAGES = ("numpy", "mrcfile", "torch")
+PACKAGES = ("numpy", "mrcfile", "torch")  # without which nothing works
+WITH_THEM = ("matplotlib",)  # for the report
 _PACKAGE_FOLDER = Path(__file__).absolute().parent
 _OURS = "made_by_cryotrans.txt"
 _WHOLE = "cryotrans_ready.txt"
@@ -194,7 +195,7 @@ class Installation(BackgroundTask):
         (folder / _OURS).write_text("Made by the ChimeraX command cryotrans install; remove this folder as you like.\n")
         own, log = _own_python(), scratch / "install.log"
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
-        for command in ([str(own), "-m", "venv", str(folder)], [*pip, *PACKAGES]):
+        for command in ([str(own), "-m", "venv", str(folder)], [*pip, *PACKAGES, *WITH_THEM]):
             self.tell("line", text="$ " + " ".join(command))
             outcome = self.run_program(command, log, environment(Path(command[0])), reports=False)
             if self.leaving:

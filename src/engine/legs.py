@@ -63,7 +63,7 @@ def inverse_displacement(
     """x(0) - x(1) of points given at t = 1, the legs undone from the last to the first.
 
     Returns:
-        As `flow.inverse_displacement`: (n, 3), and (n,), how far from each point the whole way from the x(0) found ends.
+        (n, 3), and (n,), how far from each point the whole way ends from the x(0) found; see `flow`.
     """
     if len(fields) == 1:
         return flow.inverse_displacement(fields[0], points, n_steps, integrator)

@@ -2,7 +2,7 @@
 
     1. Several starts on a coarse grid: a network, and rigid domains of several sizes, each by transport and then by
        correlation.  Which of them has found the right matching is not seen in the loss: they are compared by their
-       correlation with the target at finer detail than they were trained on.
+       correlation with the target at finer detail than they were trained on, less a price for strain and folds.
     2. The best goes on from coarse to fine detail, by correlation: both maps blurred at first, at last the
        generated map at the resolution of the target.
 
@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from .checkpoint import field_of_state, state_of_field
+from .deformation import deformation
 from .density_map import DensityMap
 from .domains import CombinedField, DomainField
 from .errors import InputError
@@ -31,6 +32,7 @@ from .preparation import PreparedPair, prepare
 from .symmetry import Symmetry
 from .training import Training
 from .velocity import Field
+from .verdict import price
 
 _COARSE_VOXEL = 5.0  # Å, at most, in the starts
 _COARSE_POINTS = 3000  # at most, in the starts; for these, voxels may be larger
@@ -259,20 +261,29 @@ class AutoTraining:
         self._begin(following, field)
 
     def _score(self, field: Field) -> float:
-        """Correlation with the target at finer detail than the starts are trained on."""
+        """Correlation with the target at finer detail than the starts are trained on, less the price of deformation."""
         blur = math.hypot(_FINE_BLUR, self._target_blur)
         bin_size = max(1, math.floor(_BLUR_SLOPES * blur / self._voxel_size))
         options = dataclasses.replace(self.options, loss="correlation", n_steps=0)
         side = bin_size * self._voxel_size
-        training = Training(self._pair(bin_size, 0), options, field, self._device, (blur / side, _FINE_BLUR / side))
-        return 1 - training.loss()
+        pair = self._pair(bin_size, 0)
+        training = Training(pair, options, field, self._device, (blur / side, _FINE_BLUR / side))
+        points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
+        change = deformation(field, points, self._maps[0].voxel_size)[1]
+        weights = torch.from_numpy(pair.weights / pair.weights.sum()).to(change.strain)
+        strain = float((weights * change.strain**2).sum().sqrt())
+        folded = float((weights * (change.volume_change <= 0)).sum())
+        return 1 - training.loss() - price(strain, folded)
 
     def _best(self) -> Field:
         scores = [ended["score"] for ended in self._ended]
         best = int(np.argmax(scores))
         if len(scores) > 1:
             said = ", ".join(f"{begun} {score:.3f}" for begun, score in zip(self._starts, scores))
-            self.notes.append(f"Correlation of the starts at fine detail: {said}. Going on with {self._starts[best]}.")
+            self.notes.append(
+                f"Correlation of the starts at fine detail, less the price of strain and folds: {said}. "
+                f"Going on with {self._starts[best]}."
+            )
         field = field_of_state(self._ended[best]["field"])
         if isinstance(field, DomainField) and self.options.flow == "both":  # auto: it costs much and mends little
             return CombinedField(field, new_network(self.options, self._symmetry))

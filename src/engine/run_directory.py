@@ -9,6 +9,8 @@
     report.html   what came out, for people; and maps of the motion (displacement.mrc …)
     state.pt      what resuming needs
 
+A morph through several conformations is a directory of such directories, see legs.py.
+
 Each is written beside its old self and then renamed, so that a crash at any moment leaves the last good one readable.
 `state.pt` comes last of a checkpoint's files and holds all that resuming reads, so the others cannot disagree with it.
 """
@@ -32,11 +34,13 @@ RUN_FILE = "run.json"
 LOSS_FILE = "loss.log"
 STATE_FILE = "state.pt"
 FINAL_WEIGHTS = "net.pt"
+GENERATED_MAP = "generated.mrc"
 _LOCK_FILE = "run.lock"
 _OWN_FILES = re.compile(
     r"run\.json|loss\.log|state\.pt|net(_\d+)?\.pt|metrics\.csv|fsc\.csv|report\.html|motion\.npz"
-    r"|(displacement|volume_change|strain|residual)\.mrc"
+    r"|(displacement|volume_change|strain|residual|generated)\.mrc"
 )
+_LEG = re.compile(r"leg_\d+")
 _UNFINISHED_FILES = re.compile(rf"\.({_OWN_FILES.pattern})\.\d+\.tmp")
 _LOCK_TRIES, _SECONDS_BETWEEN_TRIES = 5, 0.1
 _LOCK_IS_TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
@@ -68,8 +72,7 @@ class RunDirectory:
         with self.locked():
             self.check_free(overwrite)
             try:
-                for path in self._files(_OWN_FILES):
-                    path.unlink()
+                self._clear()
             except OSError as error:
                 raise self._cannot_be_written(error) from error
             yield
@@ -84,6 +87,8 @@ class RunDirectory:
             raise InputError(f"{self.path} is a file; wanted is a directory. Choose another name (-d).")
         try:
             found = self._files(_OWN_FILES)
+            for leg in filter(Path.is_dir, self._files(_LEG)):
+                found += RunDirectory(leg)._files(_OWN_FILES)
         except OSError as error:
             raise InputError(f"The directory {self.path} cannot be read: {error.strerror}.") from error
         if found and not overwrite:
@@ -138,6 +143,24 @@ class RunDirectory:
             raise InputError(f"There is no {name} in {self.path}: training has not come to that checkpoint.")
         return path
 
+    def flow(self, checkpoint: str = "best") -> list[Path]:
+        """The weight file of a checkpoint; of several legs one file each, of those that have been begun.
+
+        Raises:
+            InputError: there is no such checkpoint, or another one than the best was asked of several legs.
+        """
+        legs = self.read().get("legs")
+        if not isinstance(legs, list):
+            return [self.weights(checkpoint)]
+        if checkpoint != "best":
+            raise InputError(
+                f"{self.path} holds {len(legs)} legs, each of which begins where the best checkpoint of the one before "
+                f"ends: there is no choice (--checkpoint). For a single leg, name its directory: {self.path / 'leg_1'}."
+            )
+        paths = [self.path / str(leg) for leg in legs]
+        begun = [path for path in paths if any(RunDirectory(path)._files(re.compile(r"net(_\d+)?\.pt")))]
+        return [RunDirectory(path).weights() for path in begun or paths[:1]]
+
     def write(self, content: dict[str, Any]) -> None:
         """Replace run.json.
 
@@ -186,6 +209,14 @@ class RunDirectory:
         raise InputError(
             f"Another program is training in {self.path} at this moment. Wait for it, or choose another directory (-d)."
         )
+
+    def _clear(self) -> None:
+        for path in self._files(_OWN_FILES):
+            path.unlink()
+        for leg in filter(Path.is_dir, self._files(_LEG)):
+            RunDirectory(leg)._clear()
+            with contextlib.suppress(OSError):  # something else is kept there
+                leg.rmdir()
 
     def _files(self, names: re.Pattern[str]) -> list[Path]:
         if not self.path.exists():

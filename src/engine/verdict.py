@@ -117,8 +117,13 @@ def judge(
 
 def _score(row: Measures) -> float:
     correlation = row.correlation if math.isnan(row.held_out) else row.held_out
-    score = correlation - _PRICE_OF_STRAIN * max(0.0, row.strain - _MOST_STRAIN[0]) - row.folded
+    score = correlation - price(row.strain, row.folded)
     return -math.inf if math.isnan(score) else score
+
+
+def price(strain: float, folded: float) -> float:
+    """What is taken off a correlation for how the flow deforms what it carries; see `best_checkpoint`."""
+    return _PRICE_OF_STRAIN * max(0.0, strain - _MOST_STRAIN[0]) + folded
 
 
 def _arrival(

@@ -118,6 +118,16 @@ def test_train_takes_every_option(session, run, home, pair, a_run, tmp_path):
         "learning_rate": 0.002,
         "mu_mesh": 0.1,
         "seed": 7,
+        "recipe": "cryotrans",
+        "flow": "network",
+        "n_domains": None,
+        "symmetry": None,
+        "blur": None,
+        "debiased": False,
+        "epsilon_start": None,
+        "reach": None,
+        "mesh_share": 1.0,
+        "hold_out": None,
     }
     assert content["weights_from"] == f"{a_run}/net.pt" and content["device"]["asked"] == "cpu"
     assert len(list((folder / "frames").glob("*.mrc"))) == 2
@@ -137,10 +147,14 @@ def test_train_takes_every_option(session, run, home, pair, a_run, tmp_path):
 @pytest.mark.parametrize(
     ("typed", "wanted"),
     [
-        ("", {"-n": "1000", "-p": "100", "--lr": "0.001", "--device": "auto"}),
-        ("steps 5", {"-n": "5", "-p": "1"}),
-        ("loss l2", {"--l2": True, "--lr": "0.0001"}),
-        ("device cuda:1", {"--device": "cuda:1"}),
+        ("", {"--recipe": "auto", "--device": "auto"}),
+        ("steps 5", {"--recipe": "auto", "-n": "5", "-p": "1"}),
+        ("flow domains symmetry C2", {"--recipe": "auto", "--flow": "domains", "--symmetry": "C2"}),
+        ("recipe cryotrans", {"-n": "1000", "-p": "100", "--loss": "w2", "--lr": "0.001", "--recipe": "cryotrans"}),
+        ("loss l2", {"-n": "1000", "-p": "100", "--loss": "l2", "--lr": "0.0001", "--recipe": "cryotrans"}),
+        ("binning 2", {"-n": "1000", "-p": "100", "-b": "2", "--loss": "w2", "--lr": "0.001", "--recipe": "cryotrans"}),
+        ("device cuda:1", {"--recipe": "auto", "--device": "cuda:1"}),
+        ("holdOut 0.1", {"--recipe": "auto", "--hold-out": "0.1"}),
     ],
 )
 def test_train_has_defaults(run, pair, noted, typed, wanted):
@@ -150,7 +164,19 @@ def test_train_has_defaults(run, pair, noted, typed, wanted):
     assert program == "train"
     assert {flag: options[flag] for flag in wanted} == wanted
     maps = {"-i0", "-t0", "-i1", "-t1", "-d"}
-    assert set(options) == maps | {"-n", "-p", "--lr", "--device"} | set(wanted)  # the rest is the engine's choice
+    assert set(options) == maps | {"--device"} | set(wanted)  # the rest is the engine's choice
+
+
+def test_a_map_to_validate_with_comes_onto_the_grid_too(run, pair, noted):
+    with pytest.raises(UserError, match="a stand-in"):
+        run("cryotrans train #1 to #2 validate #2")
+    _, options = noted()
+    assert read_map(options["--validation-map"]).grid_shape == phantoms.SHAPE
+
+
+def test_what_auto_chooses_cannot_be_given_with_it(run, pair):
+    with pytest.raises(UserError, match="recipe auto chooses learningRate itself"):
+        run("cryotrans train #1 to #2 recipe auto learningRate 0.1")
 
 
 def test_target_comes_onto_the_grid_of_the_initial_as_displayed(run, pair, noted, tmp_path):

@@ -39,7 +39,7 @@ def wheels(tmp_path, monkeypatch):
     """Have pip find "torch" and "numpy" in a folder, and nowhere else."""
     folder = tmp_path / "wheels"
     folder.mkdir()
-    for name in worker_python.PACKAGES:
+    for name in worker_python.PACKAGES + worker_python.WITH_THEM:
         _wheel(folder, name)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))

@@ -21,7 +21,10 @@ TRAINING_FIELDS = {
         *("step", "loss", "seconds", "weights", "mass_outside"),
         *("correlation", "resolution", "transport_distance", "strain", "folded"),
     },
-    "end": {"state", "text", "directory", "weights", "step", "n_steps", "loss", "seconds", "mass_outside"},
+    "end": {
+        *("state", "text", "directory", "weights", "step", "n_steps", "loss", "seconds", "mass_outside"),
+        *("best", "verdict"),
+    },
 }
 PREDICTION_FIELDS = {
     "note": {"text"},

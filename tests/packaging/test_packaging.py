@@ -116,7 +116,7 @@ def test_pinned_versions_are_those_that_users_may_have(cfg):
 
 PROGRAMS = (
     *("engine", "cli.py", "training_program.py", "prediction_program.py", "carried_atoms.py"),
-    *("provenance.py", "progress.py", "report.py"),
+    *("provenance.py", "progress.py", "report.py", "legs.py"),
 )
 
 
