@@ -266,9 +266,8 @@ class CryoTransJob(BackgroundTask):
             why = "" if self._run.initial is not None else "The initial map has been closed, so nothing was opened. "
             lines.append(f"{why}Open the frames: {link(open_command(Path(self._framed['directory'])))}")
         for end in self._legs:
-            report = Path(end["directory"], "report.html")
-            if report.is_file():
-                what = f"leg {end['leg']}" if "leg" in end else "it"
+            what, folder = (f"leg {end['leg']}", f"leg_{end['leg']}") if "leg" in end else ("it", "")
+            if (report := self.folder / folder / "report.html").is_file():
                 lines.append(f"How far to believe {what}: {link(f'open {quoted(report)}')}")
         if self._training is not None and not self._all_is_trained and self._run.can_go_on:
             lines.append(f"Go on training: {link(f'cryotrans resume {quoted(self.folder)}')}")

@@ -350,7 +350,6 @@ def test_predict_takes_weights(run, pair, noted, a_run, home):
         "-t": "0.0",
         "-d": folder,
         "-w": f"{a_run}/net_1.pt",
-        "--frames": "11",
         "--device": "auto",
     }
     with pytest.raises(UserError, match="a run or weights, not both"):

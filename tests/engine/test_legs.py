@@ -49,10 +49,12 @@ def points():
 
 def test_one_leg_is_its_flow_to_the_last_bit(points):
     times = even_times(7)
-    for ours, wanted in zip(
-        displacements([_turning(0)], points, times), flow.displacements(_turning(0), points, times), strict=True
-    ):
-        assert torch.equal(ours, wanted)
+    ours, wanted = (list(way(_turning(0), points, times)) for way in (_one_leg, flow.displacements))
+    assert len(ours) == len(wanted) == 7 and all(map(torch.equal, ours, wanted))
+
+
+def _one_leg(field, points, times):
+    return displacements([field], points, times)
 
 
 def test_constant_velocities_take_turns(points):
@@ -70,7 +72,9 @@ def test_any_choice_of_times_shows_the_same_trajectory(points, times):
     fields = [_turning(0), _turning(5)]
     every = sorted({*times, *even_times(21)})
     all_of_it = dict(zip(every, displacements(fields, points, every)))
-    for time, moved in zip(times, displacements(fields, points, times), strict=True):
+    moves = list(displacements(fields, points, times))
+    assert len(moves) == len(times)
+    for time, moved in zip(times, moves):
         torch.testing.assert_close(moved, all_of_it[time], atol=1e-6, rtol=0)
 
 
