@@ -20,6 +20,7 @@ from chimerax.core.commands import (
     ColorArg,
     EnumOf,
     FloatArg,
+    FloatsArg,
     IntArg,
     OpenFileNameArg,
     OpenFolderNameArg,
@@ -42,7 +43,7 @@ from .coloring import MEASURES, Palette, PaletteArg, color_surface, grid_of, map
 from .engine import demo_pair
 from .engine.density_map import DensityMap, write_map
 from .engine.errors import InputError
-from .engine.options import FLOWS, LOSSES, RECIPES
+from .engine.options import FLOWS, INTEGRATORS, LOSSES, RECIPES
 from .engine.run_directory import FINAL_WEIGHTS, RunDirectory
 from .job import CryoTransJob, Frames
 from .markup import link, quoted
@@ -291,7 +292,10 @@ def predict(
     checkpoint: int | str | None = None,
     level: float | None = None,
     frames: int | None = None,
+    times: list[float] | None = None,
     reverse: bool = False,
+    integrator: str | None = None,
+    substeps: int | None = None,
     model: Any = None,
     rigid: str | None = None,
     directory: str | None = None,
@@ -304,6 +308,8 @@ def predict(
         raise UserError("Give a run or weights, not both.")
     if checkpoint is not None and weights is not None:
         raise UserError("A checkpoint is one of a run: give a run with it, or weights alone.")
+    if frames is not None and times is not None:
+        raise UserError("Give a number of frames or their times, not both.")
     if rigid is not None and model is None:
         raise UserError(f"rigid {rigid} is for atoms: say which with model, as model #5.")
     trained = None if weights is not None else _run_for(session, initial, run)
@@ -342,7 +348,10 @@ def predict(
         weights=weights_path,
         options={
             "--frames": frames,
+            "--times": ",".join(f"{time:g}" for time in times) if times is not None else None,
             "--reverse": reverse,
+            "--integrator": integrator,
+            "--substeps": substeps,
             "--device": device,
             "--atoms": atoms_path if riders is not None else None,
         },
@@ -737,7 +746,10 @@ _PREDICT_KEYWORDS = [
     ("checkpoint", Or(EnumOf(("best", "last")), Bounded(IntArg, min=0), name="best, last, or a number from 0")),
     ("level", FloatArg),
     ("frames", _FRAMES),
+    ("times", FloatsArg),
     ("reverse", BoolArg),
+    ("integrator", EnumOf(INTEGRATORS)),
+    ("substeps", _COUNT),
     ("model", StructureToCarryArg),
     ("rigid", EnumOf(RIGID)),
     ("directory", SaveFolderNameArg),

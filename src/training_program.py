@@ -66,6 +66,7 @@ _CHOSEN_BY_AUTO = (
 )
 _REQUIRED = ("initial_map", "initial_threshold", "target_map", "target_threshold", "directory", "n_steps", "period")
 _DOMAINS = 16
+_SAID_SHARE = 5e-5  # of the mass outside the box; less would be said as 0.00 %
 _BLOCK, _BLOCK_VOXELS = 8.0, 4.0  # width of held-out blocks: Å, but at least so many voxels
 _FLAGS = dict(zip(_REQUIRED, ("-i0", "-t0", "-i1", "-t1", "-d", "-n", "-p")))
 
@@ -367,7 +368,7 @@ class _Keeper:
             mass_outside=outside,
             **self._record.last_measures(self._training.step),
         )
-        if outside > 0 and not self._warned:
+        if outside >= _SAID_SHARE and not self._warned:
             self._warned = True
             self._reporter.warning(
                 f"{outside:.2%} of the mass has left the box at step {self._training.step}, and is lost there. "
@@ -417,7 +418,7 @@ class _Keeper:
         training, path = self._training, self._run.path
         text = f"{FINAL_WEIGHTS} is in {path}."
         outside = self._content["mass_outside"]
-        if outside > 0:
+        if outside >= _SAID_SHARE:
             text += f" {outside:.2%} of the mass lies outside the box."
         if state == "stopped":
             text = (

@@ -339,6 +339,14 @@ def test_predict_takes_every_option(session, run, home, pair, a_run, tmp_path):
         run(f'cryotrans predict #1 run "{a_run}" directory "{folder}"')
 
 
+def test_predict_takes_times_and_another_integrator(session, run, home, pair, a_run):
+    series = run(f'cryotrans predict #1 run "{a_run}" times 0,0.3,1 integrator rk4 substeps 2 device cpu wait true')
+    assert len(series.maps) == 3
+    np.testing.assert_allclose(series.maps[0].full_matrix(), np.maximum(pair[0].full_matrix(), 0), atol=1e-6)
+    with pytest.raises(UserError, match="a number of frames or their times"):
+        run(f'cryotrans predict #1 run "{a_run}" times 0,1 frames 5')
+
+
 def test_predict_takes_weights(run, pair, noted, a_run, home):
     with pytest.raises(UserError, match="a stand-in"):
         run(f'cryotrans predict #1 weights "{a_run}/net_1.pt"')
