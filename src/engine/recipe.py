@@ -108,7 +108,8 @@ class AutoTraining:
         self._pairs: dict[tuple[int, int], PreparedPair] = {}
         self._starts = _starts(options, symmetry)
         self.stages = self._plan()
-        self.n_steps = min(sum(stage.n_steps for stage in self.stages), options.n_steps or 10**9)
+        planned = sum(stage.n_steps for stage in self.stages)
+        self.n_steps = planned if options.n_steps is None else min(planned, options.n_steps)
         self._losses: list[float] = []  # of the stages before
         self._ended: list[dict[str, Any]] = []  # state and score of each start that is done
         self._training: Training
