@@ -376,18 +376,18 @@ class _Keeper:
             )
 
     def save(self, state: str, weights: str) -> None:
-        """Weights, losses, all for resuming, run.json, in this order."""
+        """Weights, measures, losses, all for resuming, run.json, in this order."""
         from .engine.checkpoint import save_state, save_weights
 
         losses = self._training.losses  # first, for it fails if they are not numbers
         save_weights(self._run / weights, self._training.velocity)
+        seconds = self._before + time.monotonic() - self._started
+        self._record.take(self._training.velocity, self._training.step, seconds, losses[-1], weights)
         self._run.write_losses(losses)
         save_state(self._run / STATE_FILE, self._training.state())
         if weights != FINAL_WEIGHTS:  # of a run that had ended and now goes on
             (self._run / FINAL_WEIGHTS).unlink(missing_ok=True)
         self._saved_step = self._training.step
-        seconds = self._before + time.monotonic() - self._started
-        self._record.take(self._training.velocity, self._training.step, seconds, losses[-1], weights)
         self._content = {
             **self._content,
             "best": self._record.best(),
