@@ -230,7 +230,11 @@ class AutoTraining:
         stage = self.stages[number]
         pair = self._pair(stage.bin_size, stage.margin)
         options = dataclasses.replace(
-            self.options, loss=stage.loss, learning_rate=stage.first_rate, n_steps=stage.n_steps, mu_mesh=None
+            self.options,
+            loss=stage.loss,
+            debiased=stage.loss == "w2",
+            learning_rate=stage.first_rate,
+            n_steps=stage.n_steps,
         )
         side = stage.bin_size * self._voxel_size  # Å
         blurs = math.hypot(stage.blur, self._target_blur) / side, stage.blur / side
