@@ -53,7 +53,7 @@ def main() -> None:
         if not any(name in training for name in names):
             training += [names[0], value]
     if not any(name in training for name in ("-p", "--period")):
-        training += ["-p", "25"]
+        training += ["-p", "50"]
     with tempfile.TemporaryDirectory() as temporary:
         run = asked.keep or Path(temporary, "run")
         maps = ["-i0", str(initial_path), "-i1", str(target_path)]

@@ -116,7 +116,7 @@ def _timed_step(run: training.Training) -> float:
 
 
 def _plain_transport_loss(
-    points: Tensor, weights: Tensor, target: loss.Target, epsilon: float, n_iterations: int
+    points: Tensor, weights: Tensor, target: loss.Target, epsilon: float, n_iterations: int, *_: object
 ) -> loss.DataLoss:
     density = loss.deposit(points, weights, target.density.shape).float()
     return loss.DataLoss(_Plain.apply(density, target.density, epsilon, n_iterations), density.detach().sum())

@@ -64,7 +64,7 @@ def transport_loss(
     target: Target,
     epsilon: float,
     n_iterations: int,
-    debiased: bool = False,
+    own: Tensor | None = None,
     rho: float | None = None,
 ) -> DataLoss:
     """Entropic transport between the deposited points and the target, see `sinkhorn`; differentiable in the points.
@@ -75,20 +75,28 @@ def transport_loss(
         target: of about the same sum.
         epsilon: voxels².
         n_iterations: Sinkhorn rounds.
-        debiased: take off half of what each density's transport onto itself costs, so that equal densities have the
-            loss 0 and no derivative, after however few rounds.
-        rho: voxels², for a target that has or lacks a part, see `unbalanced_sinkhorn`; not with `debiased`.
+        own: what the target's transport onto itself costs, see `own_transport`.  If given, the loss is debiased: half
+            of what each density's transport onto itself costs is taken off, so that equal densities have the loss 0
+            and no derivative, after however few rounds.
+        rho: voxels², for a target that has or lacks a part, see `unbalanced_sinkhorn`; not with `own`.
     Returns:
         DataLoss, in mass · voxels².
     """
-    n_reaches = min(n_iterations, 3) if n_iterations <= 5 else n_iterations
-    reach = math.ceil(math.sqrt(epsilon) * _REACH_OF_A_ROUND * n_reaches) + 1
-    density, wanted, seen = _deposit_in_crop(points, weights, target, reach)
+    density, wanted, seen = _deposit_in_crop(points, weights, target, _reach(epsilon, n_iterations))
     mass = density.detach().sum()
     if seen is not None:  # and scaled, since what is seen of both must be of one mass
         density = density * seen
         density = density * (wanted.sum() / density.sum())
-    return DataLoss(_TransportLoss.apply(density, wanted, epsilon, n_iterations, debiased, rho), mass)
+    return DataLoss(_TransportLoss.apply(density, wanted, epsilon, n_iterations, own, rho), mass)
+
+
+def own_transport(target: Target, epsilon: float, n_iterations: int) -> Tensor:
+    """What the target's transport onto itself costs, in mass · voxels²; arguments as in `transport_loss`."""
+    margin = _reach(epsilon, n_iterations)
+    ends = zip((target.first - margin).clamp(min=0).tolist(), (target.last + margin + 1).tolist())
+    density = target.density[tuple(slice(first, end) for first, end in ends)]
+    density = density.cpu() if density.device.type == "mps" else density
+    return sinkhorn(density, density, epsilon, n_iterations).loss
 
 
 def squared_difference(points: Tensor, weights: Tensor, target: Target) -> DataLoss:
@@ -178,6 +186,12 @@ def rigidity(nodes: Tensor, cells: Tensor) -> Tensor:
     return total / (len(_PATHS) * max(1, len(cells)))
 
 
+def _reach(epsilon: float, n_iterations: int) -> int:
+    """How far from points and target the transport needs empty voxels; voxels."""
+    n_reaches = min(n_iterations, 3) if n_iterations <= 5 else n_iterations
+    return math.ceil(math.sqrt(epsilon) * _REACH_OF_A_ROUND * n_reaches) + 1
+
+
 class _TransportLoss(torch.autograd.Function):
     """The dual value, whose derivative with respect to the density follows from the potential: no way back through the
     rounds."""
@@ -189,7 +203,7 @@ class _TransportLoss(torch.autograd.Function):
         target: Tensor,
         epsilon: float,
         n_iterations: int,
-        debiased: bool,
+        own: Tensor | None,
         rho: float | None,
     ) -> Tensor:
         # Apple's GPUs have no float64; there the rounds are done on the CPU, which shares their memory.
@@ -199,10 +213,10 @@ class _TransportLoss(torch.autograd.Function):
             loss, derivative = unbalanced_sinkhorn(a, b, epsilon, rho, n_iterations)
         else:
             loss, derivative = sinkhorn(a, b, epsilon, n_iterations)[:2]
-        if debiased:
-            own, others = sinkhorn(a, a, epsilon, n_iterations), sinkhorn(b, b, epsilon, n_iterations)
-            loss = loss - (own.loss + others.loss) / 2
-            derivative = derivative - own.potential_initial
+        if own is not None:
+            of_points = sinkhorn(a, a, epsilon, n_iterations)
+            loss = loss - (of_points.loss + own) / 2
+            derivative = derivative - of_points.potential_initial
         ctx.save_for_backward(derivative.to(density.dtype).to(density.device))
         return loss.to(density.dtype).to(density.device)
 

@@ -227,9 +227,13 @@ class RunDirectory:
         return InputError(f"The directory {self.path} cannot be written: {error.strerror}. Choose another one (-d).")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
     """Write a file so that at any moment its name gives the old content or the new one, whole.
 
+    Args:
+        path: the file.
+        content: all of it.
+        durable: hold out against a power cut too, which takes some hundredths of a second.
     Raises:
         OSError: it cannot be written, said of `path`; the old file is untouched, and nothing is left beside it.
     """
@@ -237,8 +241,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         with beside.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         beside.replace(path)
     except BaseException as error:  # a second Ctrl-C among them
         with contextlib.suppress(OSError):

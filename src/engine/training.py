@@ -24,6 +24,7 @@ from .loss import (
     cell_lattice,
     correlation_loss,
     gaussian_blur,
+    own_transport,
     rigidity,
     squared_difference,
     transport_loss,
@@ -65,6 +66,8 @@ class Training:
         seen = None if pair.seen is None else torch.from_numpy(pair.seen).to(device)
         self._target = Target.of(gaussian_blur(target, blurs[1]), seen)
         self._blur = blurs[0]
+        self._own: Tensor | None = None  # of the target, for debiased transport, and the epsilon and rounds it is for
+        self._own_is_for: tuple[float, int] | None = None
         nodes = torch.from_numpy(pair.support)
         self._cells: Tensor | None = None
         if options.mu_mesh:
@@ -215,8 +218,8 @@ class Training:
         area = self._voxel**2  # of a voxel's face in units of the box: the transport below is in voxels
         options = self.options
         rho = None if options.reach is None else options.reach**2 / area
-        transport = transport_loss(
-            *(points, self._weights, self._target, self._epsilon() / area, options.n_iterations),
-            *(options.debiased, rho),
-        )
+        how = (self._epsilon() / area, options.n_iterations)
+        if options.debiased and self._own_is_for != how:
+            self._own, self._own_is_for = own_transport(self._target, *how), how
+        transport = transport_loss(points, self._weights, self._target, *how, self._own, rho)
         return DataLoss(transport.value * area, transport.mass)
