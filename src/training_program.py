@@ -223,6 +223,9 @@ def _begin(
     state: dict[str, Any] | None = None,
 ) -> tuple[Training | AutoTraining, Compared]:
     """The training with its first loss taken, which shows whether memory suffices before anything is written."""
+    import torch
+
+    from .engine.device import use_threads
     from .engine.held_out import held_out_mask
     from .engine.measures import Judge
 
@@ -260,7 +263,12 @@ def _begin(
         reporter.note(f"The box does not divide by {options.bin_size}: it is padded with empty voxels.")
     if state is not None:
         training.restore(state)
-    training.evaluate()
+    most = torch.get_num_threads()
+    use_threads(device, training.n_points * options.width, most)  # as in the steps, which resuming is to repeat exactly
+    try:
+        training.evaluate()
+    finally:
+        torch.set_num_threads(most)
     _ = training.losses  # fails if it is not a number
     if device.type == "cuda" and options.loss == "w2":
         from .engine.sinkhorn import transport_path
@@ -295,7 +303,11 @@ def _run_training(
     stop: StopRequest,
 ) -> None:
     """The steps from the first loss to the end, a stop, or a failure."""
-    options = training.options
+    import torch
+
+    from .engine.device import use_threads
+
+    options, n_threads = training.options, torch.get_num_threads()
     run.write({**content, "versions": versions(), "updated": now()})
     before, started = float(content["seconds"]), time.monotonic()
     keeper = _Keeper(run, content, training, compared, reporter, before, started)
@@ -309,6 +321,7 @@ def _run_training(
             period=options.period,
         )
         while True:
+            use_threads(compared.judge.device, training.n_points * options.width, n_threads)
             keeper.pass_on_notes()
             if training.step % options.period == 0:
                 keeper.checkpoint()
@@ -323,6 +336,8 @@ def _run_training(
         raise
     except (InputError, OSError, MemoryError, RuntimeError) as error:
         keeper.fail(error)
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 class _Keeper:

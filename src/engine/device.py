@@ -8,6 +8,10 @@ import torch
 
 from .errors import InputError
 
+# Points × width of a network up to which a second thread costs more than it gives: threads that wait passively, as
+# the programs have it, are slow to begin.
+_ENOUGH_FOR_THREADS = 300_000
+
 _WORDS = "auto, cpu, cuda, cuda:N or mps"
 
 
@@ -44,6 +48,18 @@ def choose_device(name: str = "auto", gpu: int | None = None) -> tuple[torch.dev
         return torch.device("mps"), "Computing on the Apple GPU (as asked for)."
     number = int(match.group(1)) if match.group(1) is not None else (gpu or 0)
     return _nvidia(number, n_gpus, "as asked for")
+
+
+def use_threads(device: torch.device, work: int, most: int) -> None:
+    """Have PyTorch use as many threads as a step is worth; of no effect on a GPU.
+
+    Args:
+        device: where the steps are made.
+        work: points × width of the network.
+        most: threads that there may be.
+    """
+    if device.type == "cpu":
+        torch.set_num_threads(most if work > _ENOUGH_FOR_THREADS else 1)
 
 
 def _nvidia(number: int, n_gpus: int, why: str) -> tuple[torch.device, str]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from chimerax.cryotrans.engine.deposit import deposit
-from chimerax.cryotrans.engine.device import choose_device
+from chimerax.cryotrans.engine.device import choose_device, use_threads
 from chimerax.cryotrans.engine.errors import InputError
 from chimerax.cryotrans.engine.loss import Target, transport_loss
 
@@ -85,3 +85,15 @@ def test_a_gpu_agrees_with_the_cpu(device):
         pytest.skip("needs an Apple GPU")
     for found, wanted in zip(_loss_and_gradient(device), _loss_and_gradient("cpu")):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_little_work_gets_one_thread_and_much_gets_all():
+    before = torch.get_num_threads()
+    try:
+        for work, wanted in ((1_872 * 100, 1), (50_000 * 100, 2)):
+            use_threads(torch.device("cpu"), work, most=2)
+            assert torch.get_num_threads() == wanted
+        use_threads(torch.device("meta"), 1, most=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
