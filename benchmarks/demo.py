@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measures import agreement, machine_text, n_steps_done, rmsd, run_program
@@ -20,6 +21,7 @@ from chimerax.cryotrans.engine.density_map import DensityMap, read_map, write_ma
 from chimerax.cryotrans.engine.prediction import carry
 
 _SHOWN = (0, 2, 5, 8, 10)  # frames in the picture
+_CUT = 2  # empty rows of voxels at its lower edge
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def main() -> None:
     velocity = load_weights(weights)
     times = np.linspace(0, 1, len(frames))
     carried = carry(pair.initial_atoms, pair.initial, velocity, list(times))
-    _draw(pair, frames, folder / "demo.png")
+    _draw(pair, frames, [atoms[pair.is_alpha] for atoms in carried], folder / "demo.png")
     before, after = agreement(pair.initial, pair.target), agreement(frames[-1], pair.target)
     on_the_way = max(rmsd(atoms, pair.atoms_at(time)) for atoms, time in zip(carried, times))
     print(machine_text())
@@ -56,8 +58,8 @@ def main() -> None:
     print(f"To play the frames in ChimeraX: open {folder}/frames/frame_*.mrc vseries true")
 
 
-def _draw(pair: DemoPair, frames: list[DensityMap], path: Path) -> None:
-    """Frames and target from the side; below, the frames minus the target."""
+def _draw(pair: DemoPair, frames: list[DensityMap], carried: list[np.ndarray], path: Path) -> None:
+    """Frames and target from the side, with the carried Cα atoms; below, the frames minus the target."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -73,20 +75,31 @@ def _draw(pair: DemoPair, frames: list[DensityMap], path: Path) -> None:
         word = {0: "initial, ", 10: "generated, "}.get(number, "")
         above.set_title(f"{word}t = {number / 10:g}")
         above.imshow(seen, cmap="gray_r", origin="lower", interpolation="bilinear", vmax=1.3 * target.max())
+        _draw_atoms(above, carried[number], frames[number])
         below.imshow(seen - target, cmap="RdBu", origin="lower", interpolation="bilinear", vmin=-limit, vmax=limit)
     rows[1][0].set_title("initial minus target")
     rows[1][len(_SHOWN) - 1].set_title("generated minus target")
     rows[0][-1].imshow(target, cmap="gray_r", origin="lower", interpolation="bilinear")
+    _draw_atoms(rows[0][-1], carried[-1], pair.target)
     rows[0][-1].set_title(f"target, {TARGET_RESOLUTION:g} Å")
-    text = "red: only the target\nhas density here\n\nblue: only the frame\n\npale at t = 1:\nthe motion was found"
+    text = (
+        "dots: Cα atoms, carried\n\nred: only the target\nhas density here\nblue: only the frame\n\n"
+        "pale at t = 1:\nthe motion was found"
+    )
     rows[1][-1].text(0.02, 0.5, text, va="center", transform=rows[1][-1].transAxes)
     figure.savefig(path, dpi=110)
+
+
+def _draw_atoms(axes: Any, atoms: np.ndarray, density_map: DensityMap) -> None:
+    """As dots in the picture of `_seen`; atoms (n, 3) are z, y, x in Å."""
+    _, y, x = (atoms / np.array(density_map.voxel_size)).T
+    axes.scatter(x, y - _CUT, s=1.5, color="tab:orange", linewidths=0)
 
 
 def _seen(density_map: DensityMap) -> np.ndarray:
     """Along z, scaled to one sum, so that maps of two resolutions can be compared."""
     projection = density_map.density.sum(axis=0, dtype=np.float64)
-    return projection[2:-6] / projection.sum()
+    return projection[_CUT:-6] / projection.sum()
 
 
 if __name__ == "__main__":
