@@ -21,13 +21,15 @@ from pathlib import Path
 import numpy as np
 from measures import agreement, machine_text, n_steps_done, rmsd, run_program
 
-from chimerax.cryotrans.engine.atoms import move_rigidly, rms_change
-from chimerax.cryotrans.engine.checkpoint import load_weights
-from chimerax.cryotrans.engine.density_map import DensityMap, read_map
-from chimerax.cryotrans.engine.metrics import METRICS_FILE, Measures, read_metrics
-from chimerax.cryotrans.engine.model_file import atom_names, bonds_of, read_model, rigid_groups
-from chimerax.cryotrans.engine.prediction import carry
-from chimerax.cryotrans.engine.velocity import Field
+from chimerax.cryotrans.engine.carrying.atoms import move_rigidly, rms_change
+from chimerax.cryotrans.engine.carrying.model_file import atom_names, bonds_of, read_model, rigid_groups
+from chimerax.cryotrans.engine.carrying.prediction import carry
+from chimerax.cryotrans.engine.flow.checkpoint import load_weights
+from chimerax.cryotrans.engine.flow.velocity import Field
+from chimerax.cryotrans.engine.judging.measures import Measures
+from chimerax.cryotrans.engine.judging.tables import METRICS_FILE, read_metrics
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
+from chimerax.cryotrans.engine.maps.mrc_file import read_map
 
 _GOOD = 1.3  # Å, of which the time is told
 _PUBLISHED = {

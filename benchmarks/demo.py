@@ -2,7 +2,7 @@
 
     python benchmarks/demo.py [FOLDER]
 
-Makes a molecule whose hinge motion is known (see engine/demo_pair.py), trains on its two maps, predicts the frames, and
+Makes a molecule whose hinge motion is known (engine/maps/demo_pair.py), trains on its maps, predicts the frames, and
 compares with the truth, which training does not see.
 """
 
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from measures import agreement, machine_text, n_steps_done, rmsd, run_program
 
-from chimerax.cryotrans.engine.checkpoint import load_weights
-from chimerax.cryotrans.engine.demo_pair import LEVEL, TARGET_RESOLUTION, DemoPair, make_demo_pair
-from chimerax.cryotrans.engine.density_map import DensityMap, read_map, write_map
-from chimerax.cryotrans.engine.prediction import carry
+from chimerax.cryotrans.engine.carrying.prediction import carry
+from chimerax.cryotrans.engine.flow.checkpoint import load_weights
+from chimerax.cryotrans.engine.maps.demo_pair import LEVEL, TARGET_RESOLUTION, DemoPair, make_demo_pair
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
+from chimerax.cryotrans.engine.maps.mrc_file import read_map, write_map
 
 _SHOWN = (0, 2, 5, 8, 10)  # frames in the picture
 _CUT = 2  # empty rows of voxels at its lower edge

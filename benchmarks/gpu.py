@@ -29,9 +29,10 @@ import torch
 from measures import machine_text
 from step import refined
 
-from chimerax.cryotrans.engine.demo_pair import LEVEL, make_demo_pair
-from chimerax.cryotrans.engine.density_map import DensityMap, write_map
-from chimerax.cryotrans.engine.sinkhorn import sinkhorn, transport_path
+from chimerax.cryotrans.engine.maps.demo_pair import LEVEL, make_demo_pair
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
+from chimerax.cryotrans.engine.maps.mrc_file import write_map
+from chimerax.cryotrans.engine.transport.sinkhorn import sinkhorn, transport_path
 
 OURS = (sys.executable, "-m", "chimerax.cryotrans", "train")
 LOSSES = {"W2": (), "L2": ("--l2", "--lr", "1e-4"), "W2 + mesh": ("--mu_mesh", "0.01")}

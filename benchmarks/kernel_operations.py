@@ -22,8 +22,9 @@ from measures import machine_text
 from step import enlarged_demo
 from torch import Tensor
 
-from chimerax.cryotrans.engine import loss, sinkhorn
-from chimerax.cryotrans.engine.cuda_kernels import LINES, SOURCE, Launch, shared_bytes
+from chimerax.cryotrans.engine.training import loss
+from chimerax.cryotrans.engine.transport import sinkhorn
+from chimerax.cryotrans.engine.transport.cuda_kernels import LINES, SOURCE, Launch, shared_bytes
 
 EMULATOR = Path(__file__).parents[1] / "tests" / "engine" / "gpu_on_cpu.cpp"
 EPSILON, N_ROUNDS = 1e-4, 5

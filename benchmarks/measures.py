@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerax.cryotrans.engine.density_map import DensityMap
-from chimerax.cryotrans.engine.fsc import correlation, fourier_shell_correlation, resolution_at
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
+from chimerax.cryotrans.engine.maps.fsc import correlation, fourier_shell_correlation, resolution_at
 
 
 class Agreement(NamedTuple):

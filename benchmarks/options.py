@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from measures import agreement, machine_text, n_steps_done, rmsd, run_program
 
-from chimerax.cryotrans.engine.checkpoint import load_weights
-from chimerax.cryotrans.engine.density_map import read_map
-from chimerax.cryotrans.engine.metrics import METRICS_FILE, read_metrics
-from chimerax.cryotrans.engine.prediction import carry
+from chimerax.cryotrans.engine.carrying.prediction import carry
+from chimerax.cryotrans.engine.flow.checkpoint import load_weights
+from chimerax.cryotrans.engine.judging.tables import METRICS_FILE, read_metrics
+from chimerax.cryotrans.engine.maps.mrc_file import read_map
 
 _W2 = "-n 600 -p 600"
 _AUTO = "--recipe auto -p 1000"

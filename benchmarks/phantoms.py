@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from chimerax.cryotrans.engine.checkpoint import load_weights
-from chimerax.cryotrans.engine.demo_pair import make_demo_pair
-from chimerax.cryotrans.engine.density_map import DensityMap, write_map
-from chimerax.cryotrans.engine.prediction import carry
+from chimerax.cryotrans.engine.carrying.prediction import carry
+from chimerax.cryotrans.engine.flow.checkpoint import load_weights
+from chimerax.cryotrans.engine.maps.demo_pair import make_demo_pair
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
+from chimerax.cryotrans.engine.maps.mrc_file import write_map
 
 _VOXEL, _LEVEL = 2.0, "0.1"
 _INITIAL_RESOLUTION, _TARGET_RESOLUTION = 3.0, 5.0  # Å

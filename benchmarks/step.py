@@ -26,13 +26,14 @@ from measures import machine_text
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chimerax.cryotrans.engine import loss, training
-from chimerax.cryotrans.engine.demo_pair import LEVEL, make_demo_pair
-from chimerax.cryotrans.engine.density_map import DensityMap, read_map
+from chimerax.cryotrans.engine.flow.velocity import VelocityField
+from chimerax.cryotrans.engine.maps.demo_pair import LEVEL, make_demo_pair
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
+from chimerax.cryotrans.engine.maps.mrc_file import read_map
+from chimerax.cryotrans.engine.maps.preparation import PreparedPair, prepare
 from chimerax.cryotrans.engine.options import TrainingOptions
-from chimerax.cryotrans.engine.preparation import PreparedPair, prepare
-from chimerax.cryotrans.engine.sinkhorn import FLOOR
-from chimerax.cryotrans.engine.velocity import VelocityField
+from chimerax.cryotrans.engine.training import loss, training
+from chimerax.cryotrans.engine.transport.sinkhorn import FLOOR
 
 
 def main() -> None:

@@ -39,4 +39,4 @@ if __name__ == "__main__":
         sys.exit(f"CryoTRANS needs Python 3.9 or later; {sys.executable} is Python {sys.version.split()[0]}.")
     if not __package__:  # run by path, not with -m
         _load_package(Path(__file__).absolute().parent)
-    sys.exit(importlib.import_module(_NAME + ".cli").main(sys.argv[1:]))
+    sys.exit(importlib.import_module(_NAME + ".programs.command_line").main(sys.argv[1:]))

@@ -16,13 +16,13 @@ class _CryoTransAPI(BundleAPI):
 
     @staticmethod
     def register_command(bundle_info: Any, command_info: Any, logger: Any) -> None:
-        from .commands import register_command
+        from .app.commands.registration import register_command
 
         register_command(command_info.name, logger)
 
     @staticmethod
     def initialize(session: Any, bundle_info: Any) -> None:
-        from . import in_step, runs, series
+        from .app import in_step, runs, series
 
         runs.attend_sessions(session)
         series.attend_sessions(session)

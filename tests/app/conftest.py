@@ -98,7 +98,7 @@ def frame(session) -> Callable[..., None]:
 @pytest.fixture
 def home(session, tmp_path, monkeypatch) -> Path:
     """The user's home, empty, and settings as a new user has them, but for a Python that runs the worker."""
-    from chimerax.cryotrans.settings import user_settings
+    from chimerax.cryotrans.app.settings import user_settings
 
     home = tmp_path / "home of user"
     home.mkdir()

@@ -14,13 +14,13 @@ from chimerax.geometry import rotation, translation
 from chimerax.label import label2d
 from chimerax.surface.colorvol import volume_coloring
 
-from chimerax.cryotrans import commands
-from chimerax.cryotrans.arrows import arrows_of
-from chimerax.cryotrans.coloring import MEASURES
-from chimerax.cryotrans.engine.density_map import read_map, write_map
-from chimerax.cryotrans.job import CryoTransJob, verdict_text
-from chimerax.cryotrans.runs import Run, runs_of
-from chimerax.cryotrans.series import open_series
+from chimerax.cryotrans.app import coloring
+from chimerax.cryotrans.app.arrows import arrows_of
+from chimerax.cryotrans.app.job import CryoTransJob, verdict_text
+from chimerax.cryotrans.app.palettes import MEASURES
+from chimerax.cryotrans.app.runs import Run, runs_of
+from chimerax.cryotrans.app.series import open_series
+from chimerax.cryotrans.engine.maps.mrc_file import read_map, write_map
 
 BLACK_TO_WHITE = "palette black:white range 0,40"
 
@@ -175,7 +175,7 @@ def test_a_range_keeps_the_middle_of_a_palette_with_two_sides(run, pair, folder)
 
 def test_the_key_has_one_title_that_changes(session, run, folder, monkeypatch):
     monkeypatch.setattr(session.ui, "has_graphics", True)
-    typed, labels, execute = [], set(), commands.run_command
+    typed, labels, execute = [], set(), coloring.run_command
 
     def take_note(session, command, **options):
         if not command.startswith("2dlabels"):
@@ -183,7 +183,7 @@ def test_the_key_has_one_title_that_changes(session, run, folder, monkeypatch):
         typed.append(command)
         labels.add(command.split()[2])
 
-    monkeypatch.setattr("chimerax.cryotrans.coloring.run_command", take_note)
+    monkeypatch.setattr("chimerax.cryotrans.app.coloring.run_command", take_note)
     monkeypatch.setattr(label2d, "find_label", lambda session, name: name if name in labels else None)
     run("cryotrans color #1")
     run("cryotrans color #1 by strain")

@@ -20,10 +20,12 @@ from chimerax.core.commands import run as run_command
 from chimerax.core.errors import UserError
 from chimerax.map_series import MapSeries
 
-from chimerax.cryotrans import commands
-from chimerax.cryotrans.engine.density_map import read_map, same_grid
-from chimerax.cryotrans.runs import Run, open_command, runs_of
-from chimerax.cryotrans.settings import user_settings
+from chimerax.cryotrans.app.commands import predict, registration
+from chimerax.cryotrans.app.commands.known_run import run_in
+from chimerax.cryotrans.app.runs import Run, open_command, runs_of
+from chimerax.cryotrans.app.settings import user_settings
+from chimerax.cryotrans.engine.maps.density_map import same_grid
+from chimerax.cryotrans.engine.maps.mrc_file import read_map
 
 SMALL = "depth 2 width 8 w2Iter 2"
 
@@ -313,7 +315,7 @@ def test_commands_wait_in_scripts_and_without_windows(
 def test_predict_takes_the_last_run_on_the_map(session, run, home, pair, a_run):
     with pytest.raises(UserError, match=r"No run on #1 A is known.*cryotrans predict #1 run FOLDER"):
         run("cryotrans predict #1")
-    runs_of(session).add(session, commands._run_in(session, str(a_run)))
+    runs_of(session).add(session, run_in(session, str(a_run)))
     runs_of(session).find(a_run).initial = pair[0]
     series = run("cryotrans predict #1 device cpu")
     assert series.name == "CryoTRANS A → B" and len(series.maps) == 11
@@ -425,7 +427,7 @@ def test_a_checkpoint_that_is_not_there_is_said(run, home, pair, a_run, words, m
 
 @pytest.mark.parametrize(("reverse", "name"), [(False, "A → B"), (True, "B → A")])
 def test_series_is_named_for_its_direction(pair, a_run, reverse, name):
-    assert commands._way(pair[0], Run(a_run), reverse) == name
+    assert predict._way(pair[0], Run(a_run), reverse) == name
 
 
 # Resuming
@@ -506,8 +508,8 @@ def test_train_without_pytorch_says_so_before_anything(session, run, home, pair)
 
 
 def test_commands_are_those_of_the_xml_and_have_usage(session, run, cryotrans_bundle):
-    assert {info.name for info in cryotrans_bundle.commands} == set(commands.COMMANDS)
-    for name, command in commands.COMMANDS.items():
+    assert {info.name for info in cryotrans_bundle.commands} == set(registration.COMMANDS)
+    for name, command in registration.COMMANDS.items():
         [info] = [info for info in cryotrans_bundle.commands if info.name == name]
         assert info.synopsis == command.description["synopsis"]
         run(f"usage {name}")

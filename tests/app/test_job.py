@@ -18,12 +18,13 @@ import pytest
 from chimerax.core.errors import UserError
 from chimerax.core.tasks import FINISHED, RUNNING, Job, Task
 
-from chimerax.cryotrans import background, commands
-from chimerax.cryotrans.background import BackgroundTask
-from chimerax.cryotrans.failures import in_words_of_commands, sentence_for
-from chimerax.cryotrans.job import CryoTransJob, command_line, time_text
-from chimerax.cryotrans.runs import Run, runs_of
-from chimerax.cryotrans.settings import user_settings
+from chimerax.cryotrans.app import background
+from chimerax.cryotrans.app.background import BackgroundTask
+from chimerax.cryotrans.app.commands import train as train_command
+from chimerax.cryotrans.app.failures import in_words_of_commands, sentence_for
+from chimerax.cryotrans.app.job import CryoTransJob, command_line, time_text
+from chimerax.cryotrans.app.runs import Run, runs_of
+from chimerax.cryotrans.app.settings import user_settings
 
 SMALL = "depth 2 width 8 w2Iter 2 device cpu frames 2 wait false"
 LONG = f"steps 1000000 period 20 {SMALL}"
@@ -318,7 +319,7 @@ def test_worker_that_fails_at_once(session, run, use_script, pair, code, sentenc
 
 
 def test_python_that_cannot_be_started(session, run, home, pair, tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "find_python", lambda session: tmp_path / "gone")
+    monkeypatch.setattr(train_command, "find_python", lambda session: tmp_path / "gone")
     with pytest.raises(UserError, match=r"gone cannot be started: No such file"):
         run("cryotrans train #1 to #2 wait true")
 

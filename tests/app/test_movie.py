@@ -18,8 +18,8 @@ import pytest
 from chimerax.core.errors import UserError
 from test_series import LEVEL, N_FRAMES, RADIUS, STEP, TOLERANCE, blob, level_of, write
 
-from chimerax.cryotrans.in_step import keep_in_step
-from chimerax.cryotrans.series import open_series
+from chimerax.cryotrans.app.in_step import keep_in_step
+from chimerax.cryotrans.app.series import open_series
 
 FORTH = list(range(N_FRAMES))
 AND_BACK = [*FORTH, *FORTH[-2::-1]]

@@ -23,8 +23,8 @@ from chimerax.geometry import rotation, translation
 from chimerax.map_series import MapSeries
 from test_series import ELSEWHERE
 
-from chimerax.cryotrans import in_step
-from chimerax.cryotrans.runs import Run, runs_of
+from chimerax.cryotrans.app import in_step
+from chimerax.cryotrans.app.runs import Run, runs_of
 
 N_FRAMES = 6  # at whole steps of the flow
 ANGLE = 0.6  # turn about z, radians

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from chimerax.cryotrans.engine.run_directory import RunDirectory
-from chimerax.cryotrans.runs import Run, free_folder, known_runs, runs_of, source_of
-from chimerax.cryotrans.settings import remember_run, user_settings
+from chimerax.cryotrans.app.runs import Run, free_folder, known_runs, runs_of, source_of
+from chimerax.cryotrans.app.settings import remember_run, user_settings
+from chimerax.cryotrans.engine.files.run_directory import RunDirectory
 
 SMALL = "depth 2 width 8 w2Iter 2 device cpu frames 2"
 

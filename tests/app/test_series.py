@@ -20,9 +20,10 @@ from chimerax.core.models import Model
 from chimerax.geometry import rotation, translation
 from chimerax.map_series import MapSeries
 
-from chimerax.cryotrans import series as module
-from chimerax.cryotrans.engine.density_map import DensityMap, write_map
-from chimerax.cryotrans.series import open_series
+from chimerax.cryotrans.app import series as module
+from chimerax.cryotrans.app.series import open_series
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
+from chimerax.cryotrans.engine.maps.mrc_file import write_map
 
 N_FRAMES = 5
 SHAPE = (30, 32, 36)  # nz, ny, nx

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from chimerax.map_series import MapSeries
 
-from chimerax.cryotrans.engine.fsc import correlation
+from chimerax.cryotrans.engine.maps.fsc import correlation
 
 TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorial.cxc"
 

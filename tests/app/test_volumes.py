@@ -11,8 +11,8 @@ from chimerax.map import volume_from_grid_data
 from chimerax.map_data import ArrayGridData
 from chimerax.map_data import mrc as chimerax_mrc
 
-from chimerax.cryotrans import volumes
-from chimerax.cryotrans.engine.density_map import read_map, write_map
+from chimerax.cryotrans.app import volumes
+from chimerax.cryotrans.engine.maps.mrc_file import read_map, write_map
 
 SHAPE = (10, 12, 14)  # nz, ny, nx
 STEP = (1.1, 1.3, 1.7)  # Å; x, y, z

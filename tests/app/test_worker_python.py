@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 from chimerax.core.errors import UserError
 
-from chimerax.cryotrans import worker_python
-from chimerax.cryotrans.settings import user_settings
-from chimerax.cryotrans.worker_python import Installation, default_folder, environment, find_python, python_of
+from chimerax.cryotrans.app import worker_python
+from chimerax.cryotrans.app.installation import Installation
+from chimerax.cryotrans.app.settings import user_settings
+from chimerax.cryotrans.app.worker_python import default_folder, environment, find_python, python_of
 
 
 @pytest.fixture
@@ -238,7 +239,7 @@ def test_install_takes_a_python_or_a_directory(run, no_python, tmp_path):
 
 
 def test_python_that_was_named_comes_first(session, home, no_python, tmp_path, monkeypatch):
-    monkeypatch.setattr(worker_python, "_own_python", lambda: Path(sys.executable))
+    monkeypatch.setattr(worker_python, "own_python", lambda: Path(sys.executable))
     _script(tmp_path / "bin" / "python", f'exec "{sys.executable}" "$@"')
     user_settings(session).python = str(tmp_path / "bin" / "python")
     assert find_python(session) == tmp_path / "bin" / "python"
@@ -248,7 +249,7 @@ def test_python_that_was_named_comes_first(session, home, no_python, tmp_path, m
 
 
 def test_own_python_of_chimerax_is_the_last_resort(session, no_python, monkeypatch):
-    monkeypatch.setattr(worker_python, "_own_python", lambda: Path(sys.executable))
+    monkeypatch.setattr(worker_python, "own_python", lambda: Path(sys.executable))
     assert find_python(session) == Path(sys.executable)
 
 

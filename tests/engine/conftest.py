@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chimerax.cryotrans.engine.density_map import DensityMap
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 

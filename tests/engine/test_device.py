@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from chimerax.cryotrans.engine.deposit import deposit
 from chimerax.cryotrans.engine.device import choose_device, use_threads
 from chimerax.cryotrans.engine.errors import InputError
-from chimerax.cryotrans.engine.loss import Target, transport_loss
+from chimerax.cryotrans.engine.maps.deposit import deposit
+from chimerax.cryotrans.engine.training.loss import Target, transport_loss
 
 
 @pytest.fixture

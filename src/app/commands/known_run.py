@@ -1,0 +1,37 @@
+"""A run that a command names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from chimerax.core.errors import UserError
+
+from ...engine.errors import InputError
+from ..runs import Run, runs_of
+
+
+def run_in(session: Any, folder: str) -> Run:
+    path = Path(folder).expanduser().resolve()
+    return runs_of(session).find(path) or Run(path)
+
+
+def content_of(run: Run) -> dict[str, Any]:
+    """What run.json says.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    try:
+        content = run.content()
+    except InputError as error:
+        raise UserError(str(error)) from error
+    if not content:
+        raise UserError(f"{run.folder} holds no run that has begun. cryotrans runs lists the runs that are known.")
+    return content
+
+
+def path_of_map(run: Run, key: str) -> Path:
+    """The run's map as the worker gets it; a run of the programs has it elsewhere."""
+    own = run.initial_path if key == "initial" else run.target_path
+    return own if own.is_file() else Path(run.content()[key]["path"])

@@ -1,0 +1,143 @@
+"""cryotrans predict: the trajectory of a trained flow as a volume series."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from chimerax.core.errors import UserError
+
+from ...engine.maps.mrc_file import write_map
+from ..background import run_task
+from ..job import CryoTransJob, Frames
+from ..riders import FILE, Riders
+from ..runs import Run, runs_of
+from ..volumes import density_map_of, level_of, model_text, shown_level, suggested_level
+from ..worker_python import find_python
+from .folders import new_frames_folder
+from .known_run import content_of, run_in
+
+
+def predict(
+    session: Any,
+    initial: Any,
+    run: str | None = None,
+    weights: str | None = None,
+    checkpoint: int | str | None = None,
+    level: float | None = None,
+    frames: int | None = None,
+    times: list[float] | None = None,
+    reverse: bool = False,
+    integrator: str | None = None,
+    substeps: int | None = None,
+    model: Any = None,
+    rigid: str | None = None,
+    directory: str | None = None,
+    name: str | None = None,
+    device: str = "auto",
+    wait: bool | None = None,
+) -> Any:
+    """Carry a map along a trained flow and open the frames; returns the series, or the job that will open it."""
+    if run is not None and weights is not None:
+        raise UserError("Give a run or weights, not both.")
+    if checkpoint is not None and weights is not None:
+        raise UserError("A checkpoint is one of a run: give a run with it, or weights alone.")
+    if frames is not None and times is not None:
+        raise UserError("Give a number of frames or their times, not both.")
+    if rigid is not None and model is None:
+        raise UserError(f"rigid {rigid} is for atoms: say which with model, as model #5.")
+    trained = None if weights is not None else _run_for(session, initial, run)
+    if trained is not None:
+        content = content_of(trained)
+        weights_path = _weights_of(trained, checkpoint)
+        shown = content["options"]["initial_level"]
+    else:
+        assert weights is not None
+        weights_path = Path(weights).expanduser().absolute()
+        shown = level
+    cut = 0.0 if level is None else level_of(initial, level, "level")
+    if (now_shown := shown_level(initial)) is not None:
+        shown = now_shown
+    shown = suggested_level(initial) if shown is None else shown
+    python = find_python(session)
+    density_map = density_map_of(initial)
+    riders = None
+    if model is not None:
+        riders = Riders(model, initial, rigid)
+        riders.look_for_density(density_map, cut if trained is None else content["options"]["initial_level"], initial)
+    folder = new_frames_folder(directory, trained, initial)
+    initial_path, atoms_path = folder / "initial.mrc", folder / FILE
+    try:
+        write_map(initial_path, density_map)
+        if riders is not None:
+            riders.write(atoms_path)
+    except OSError as error:
+        raise UserError(f"The folder {folder} cannot be written: {error.strerror}. Give another directory.") from error
+    if name is None:
+        name = f"CryoTRANS {_way(initial, trained, reverse)}"
+    wanted = Frames(
+        initial_path=initial_path,
+        cut=cut,
+        level=shown,
+        weights=weights_path,
+        options={
+            "--frames": frames,
+            "--times": ",".join(f"{time:g}" for time in times) if times is not None else None,
+            "--reverse": reverse,
+            "--integrator": integrator,
+            "--substeps": substeps,
+            "--device": device,
+            "--atoms": atoms_path if riders is not None else None,
+        },
+        folder=folder,
+        name=name,
+        riders=riders,
+    )
+    place = Run(trained.folder if trained is not None else folder, initial)
+    job = CryoTransJob(session, _way(initial, trained, reverse), place, python, None, wanted)
+    waited = run_task(session, job, wait)
+    return job.series if waited else job
+
+
+def _weights_of(trained: Run, checkpoint: int | str | None) -> Path:
+    """
+    Raises:
+        UserError: there are none.
+    """
+    path = trained.weights(checkpoint)
+    if path is not None:
+        return path
+    if checkpoint is not None and trained.weights() == trained.folder:
+        raise UserError(
+            f"The run in {trained.folder} has several legs, each of which begins where the best checkpoint of the one "
+            f"before ends. Leave checkpoint {checkpoint} out."
+        )
+    last = trained.weights("last")
+    if last is None:
+        raise UserError(f"The run in {trained.folder} has no weights yet: it has not come to its first checkpoint.")
+    if checkpoint == "best":
+        raise UserError(f"{trained.folder} does not say which checkpoint is its best. Use checkpoint last.")
+    kept = sorted(int(path.stem[4:]) for path in trained.folder.glob("net_*.pt") if path.stem[4:].isdigit())
+    numbers = ", ".join(map(str, kept))
+    raise UserError(f"The run in {trained.folder} has no checkpoint {checkpoint}. It has {numbers or 'only the last'}.")
+
+
+def _run_for(session: Any, initial: Any, folder: str | None) -> Run:
+    if folder is not None:
+        return run_in(session, folder)
+    found = runs_of(session).last_on(session, initial)
+    if found is None:
+        raise UserError(
+            f"No run on {model_text(initial)} is known. Train one, cryotrans train #{initial.id_string} to …, or say "
+            f"which: cryotrans predict #{initial.id_string} run FOLDER"
+        )
+    return found
+
+
+def _way(initial: Any, trained: Run | None, reverse: bool) -> str:
+    """ "A → B", "B → A", or "A" if it is not known where the flow leads."""
+    names = trained.names_of_targets() if trained is not None else []
+    if not names:
+        return initial.name + (", reversed" if reverse else "")
+    names = [initial.name, *names]
+    return " → ".join(names[::-1] if reverse else names)

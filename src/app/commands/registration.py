@@ -1,0 +1,216 @@
+"""The commands: arguments, checks on models and folders, and what is said to the user.
+
+What ChimeraX can say against a command is said before anything is written or started; the worker says the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from chimerax.atomic import StructureArg
+from chimerax.core.commands import (
+    BoolArg,
+    Bounded,
+    CmdDesc,
+    ColorArg,
+    EnumOf,
+    FloatArg,
+    FloatsArg,
+    IntArg,
+    OpenFileNameArg,
+    OpenFolderNameArg,
+    Or,
+    SaveFileNameArg,
+    SaveFolderNameArg,
+    StringArg,
+    TupleOf,
+    register,
+)
+from chimerax.map.mapargs import MapArg, MapsArg
+from chimerax.map_series.vseries_command import SeriesArg
+
+from ...engine.options import FLOWS, INTEGRATORS, LOSSES, RECIPES
+from ..movie import RotationArg
+from ..palettes import MEASURES, PaletteArg
+from ..riders import RIGID, StructureToCarryArg
+from .arguments import COUNT, FRAMES, NOT_NEGATIVE, PIXELS, POSITIVE, SEED, DeviceArg, MapsInOrderArg
+from .arrows import arrows
+from .color import color
+from .demo import demo
+from .install import install
+from .movie import movie
+from .predict import predict
+from .resume import resume
+from .runs import runs, stop
+from .train import train
+
+# Training
+
+
+# Prediction
+
+
+# Movies
+
+
+# Where it moves, and how far to believe it
+
+
+# Runs
+
+
+# Beginning
+
+
+# What they share
+
+
+# Registration
+
+
+class _Command(NamedTuple):
+    function: Any
+    description: dict[str, Any]
+
+
+_TRAIN_KEYWORDS = [
+    ("to", MapsInOrderArg),
+    ("level", FloatArg),
+    ("to_level", FloatArg),
+    ("recipe", EnumOf(RECIPES)),
+    ("steps", COUNT),
+    ("period", COUNT),
+    ("flow", EnumOf(FLOWS)),
+    ("domains", COUNT),
+    ("symmetry", StringArg),
+    ("blur", NOT_NEGATIVE),
+    ("hold_out", Bounded(FloatArg, min=0, max=0.5, inclusive=False)),
+    ("validate", MapArg),
+    ("loss", EnumOf(LOSSES)),
+    ("learning_rate", POSITIVE),
+    ("depth", COUNT),
+    ("width", COUNT),
+    ("w2_eps", POSITIVE),
+    ("w2_iter", COUNT),
+    ("mu_mesh", NOT_NEGATIVE),
+    ("binning", COUNT),
+    ("weights", OpenFileNameArg),
+    ("directory", SaveFolderNameArg),
+    ("device", DeviceArg),
+    ("seed", SEED),
+    ("frames", FRAMES),
+    ("open", BoolArg),
+    ("wait", BoolArg),
+]
+_PREDICT_KEYWORDS = [
+    ("run", OpenFolderNameArg),
+    ("weights", OpenFileNameArg),
+    ("checkpoint", Or(EnumOf(("best", "last")), Bounded(IntArg, min=0), name="best, last, or a number from 0")),
+    ("level", FloatArg),
+    ("frames", FRAMES),
+    ("times", FloatsArg),
+    ("reverse", BoolArg),
+    ("integrator", EnumOf(INTEGRATORS)),
+    ("substeps", COUNT),
+    ("model", StructureToCarryArg),
+    ("rigid", EnumOf(RIGID)),
+    ("directory", SaveFolderNameArg),
+    ("name", StringArg),
+    ("device", DeviceArg),
+    ("wait", BoolArg),
+]
+_MOVIE_KEYWORDS = [
+    ("model", StructureArg),
+    ("file", SaveFileNameArg),
+    ("rotate", RotationArg),
+    ("oscillate", BoolArg),
+    ("size", PIXELS),
+    ("seconds", Bounded(FloatArg, min=0, max=600, inclusive=False)),
+]
+_COLOR_KEYWORDS = [
+    ("by", EnumOf(tuple(MEASURES))),
+    ("run", OpenFolderNameArg),
+    ("palette", PaletteArg),
+    ("range", TupleOf(FloatArg, 2)),
+    ("key", BoolArg),
+]
+_ARROWS_KEYWORDS = [("run", OpenFolderNameArg), ("spacing", POSITIVE), ("color", ColorArg), ("scale", POSITIVE)]
+_RESUME_KEYWORDS = [
+    ("steps", COUNT),
+    ("frames", FRAMES),
+    ("device", DeviceArg),
+    ("open", BoolArg),
+    ("wait", BoolArg),
+]
+
+COMMANDS = {
+    "cryotrans train": _Command(
+        train,
+        {
+            "required": [("initial", MapArg)],
+            "keyword": _TRAIN_KEYWORDS,
+            "required_arguments": ["to"],
+            "synopsis": "Learn the flow that carries one map onto another",
+        },
+    ),
+    "cryotrans predict": _Command(
+        predict,
+        {
+            "required": [("initial", MapArg)],
+            "keyword": _PREDICT_KEYWORDS,
+            "synopsis": "Open the trajectory of a trained flow as a volume series",
+        },
+    ),
+    "cryotrans movie": _Command(
+        movie,
+        {
+            "required": [("series", SeriesArg)],
+            "keyword": _MOVIE_KEYWORDS,
+            "synopsis": "History a volume series as a movie",
+        },
+    ),
+    "cryotrans color": _Command(
+        color,
+        {
+            "required": [("maps", MapsArg)],
+            "keyword": _COLOR_KEYWORDS,
+            "synopsis": "Color a map by where it moves and how far to believe it",
+        },
+    ),
+    "cryotrans arrows": _Command(
+        arrows,
+        {
+            "required": [("maps", MapsArg)],
+            "keyword": _ARROWS_KEYWORDS,
+            "synopsis": "Draw arrows from where density starts to where it ends",
+        },
+    ),
+    "cryotrans stop": _Command(
+        stop, {"optional": [("run", StringArg)], "synopsis": "Save and end training, and open what there is"}
+    ),
+    "cryotrans resume": _Command(
+        resume,
+        {
+            "required": [("folder", OpenFolderNameArg)],
+            "keyword": _RESUME_KEYWORDS,
+            "synopsis": "Go on with training from its last checkpoint",
+        },
+    ),
+    "cryotrans runs": _Command(runs, {"synopsis": "List training runs"}),
+    "cryotrans install": _Command(
+        install,
+        {
+            "keyword": [("python", OpenFileNameArg), ("directory", SaveFolderNameArg), ("wait", BoolArg)],
+            "synopsis": "Take or make a Python that has PyTorch",
+        },
+    ),
+    "cryotrans demo": _Command(
+        demo, {"keyword": [("directory", SaveFolderNameArg)], "synopsis": "Open two maps to try CryoTRANS on"}
+    ),
+}
+
+
+def register_command(name: str, logger: Any) -> None:
+    """Register one command with ChimeraX."""
+    command = COMMANDS[name]
+    register(name, CmdDesc(**command.description), command.function, logger=logger)

@@ -1,0 +1,135 @@
+"""Taking or making a Python that has PyTorch, in the background."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from chimerax.core.errors import UserError
+
+from ..engine.maps.demo_pair import LEVEL, make_demo_pair
+from ..engine.maps.mrc_file import write_map
+from .background import BackgroundTask, Message
+from .failures import in_words_of_commands
+from .settings import user_settings
+from .worker_python import (
+    OURS,
+    PACKAGES,
+    WHOLE,
+    WITH_THEM,
+    cupy_for,
+    default_folder,
+    environment,
+    is_ours,
+    own_python,
+    python_of,
+    trouble_with,
+    worker_command,
+)
+
+
+class Installation(BackgroundTask):
+    """Makes an environment with PyTorch, or takes a Python that has it, and tries it with a training of two steps.
+
+    The Python is used from then on if the training worked.
+    """
+
+    belongs_to_session = False
+
+    def __init__(self, session: Any, python: Path | None, folder: Path | None) -> None:
+        """
+        Args:
+            session: ChimeraX's.
+            python: the Python to take; None to make an environment.
+            folder: where to make it; by default, default_folder().
+        Raises:
+            UserError: the Python cannot be used, or the folder is not ours to write into.
+        """
+        if python is not None:
+            trouble = trouble_with(python)
+            if trouble is not None:
+                raise UserError(f"{trouble} Nothing was changed.")
+        else:
+            folder = (folder or default_folder()).absolute()
+            if folder.exists() and not is_ours(folder) and (not folder.is_dir() or any(folder.iterdir())):
+                raise UserError(f"{folder} holds something else. Give a folder that is new or empty.")
+        super().__init__(session, "installation")
+        self.python = python if python is not None else python_of(folder)  # type: ignore[arg-type]
+        self._folder = folder if python is None else None
+        self._device = ""
+
+    def work(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="cryotrans_") as scratch:
+            if self._folder is not None and trouble_with(self.python) is not None:
+                self._make_environment(self._folder, Path(scratch))
+                if self.leaving:
+                    return
+            self._try_training(Path(scratch))
+
+    def _make_environment(self, folder: Path, scratch: Path) -> None:
+        if folder.exists():
+            if any(folder.iterdir()):
+                self.tell("line", text=f"Removing {folder}, which is half made or cannot be used any more.")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        (folder / OURS).write_text("Made by the ChimeraX command cryotrans install; remove this folder as you like.\n")
+        own, log = own_python(), scratch / "install.log"
+        pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
+        for command in ([str(own), "-m", "venv", str(folder)], [*pip, *PACKAGES, *WITH_THEM]):
+            self.tell("line", text="$ " + " ".join(command))
+            outcome = self.run_program(command, log, environment(Path(command[0])), reports=False)
+            if self.leaving:
+                return
+            if outcome.failure is not None:
+                raise UserError(f"{outcome.failure}. The Log has all of its output. Type it again to start afresh.")
+        self._add_cupy(pip, log)
+        if self.leaving:
+            return
+        (folder / WHOLE).write_text(f"{own}\n")
+
+    def _add_cupy(self, pip: Sequence[str], log: Path) -> None:
+        """Where there is an NVIDIA GPU: its kernels for the transport, without which all works too."""
+        package = cupy_for(self.python)
+        if package is None or self.leaving:
+            return
+        command = [*pip, package]
+        self.tell("line", text="$ " + " ".join(command))
+        outcome = self.run_program(command, log, environment(self.python), reports=False)
+        if outcome.failure is not None and not self.leaving:
+            self.tell("line", text=f"{package} could not be installed. CryoTRANS works without it, by PyTorch alone.")
+
+    def _try_training(self, scratch: Path) -> None:
+        self.tell("line", text=f"Trying it: two steps of training with {self.python}")
+        pair = make_demo_pair()
+        arguments = ["-t0", str(LEVEL), "-t1", str(LEVEL), "-d", str(scratch / "run"), "-n", "2", "-p", "1"]
+        for flag, density_map in (("-i0", pair.initial), ("-i1", pair.target)):
+            write_map(scratch / density_map.name, density_map)
+            arguments += [flag, str(scratch / density_map.name)]
+        command = worker_command(self.python, "train", arguments)
+        outcome = self.run_program(command, scratch / "worker.log", environment(self.python))
+        if outcome.failure is not None:
+            raise UserError(f"The training to try it failed. {outcome.failure}")
+        self.tell("tried", end=outcome.end)
+
+    def take_up(self, message: Message) -> None:
+        logger = self.session.logger
+        if message["event"] == "line":
+            logger.info(message["text"].rstrip())
+            logger.status(f"CryoTRANS installation: {message['text'].strip()[:80]}")
+        elif message["event"] in ("note", "warning"):
+            logger.info(in_words_of_commands(message["text"]))
+        elif message["event"] == "tried" and message["end"] is not None and message["end"]["state"] == "finished":
+            user_settings(self.session).python = str(self.python)
+            logger.info(f"CryoTRANS is ready: it runs in {self.python}.")
+
+    def finish(self) -> None:
+        self.session.logger.status("")
+        if self.error is not None:
+            self.error = f"cryotrans install: {self.error}"
+            if not self.is_waited_for:
+                self.session.logger.error(self.error)
+        elif self.leaving:
+            self.session.logger.info("CryoTRANS installation: stopped. Type it again to start afresh.")

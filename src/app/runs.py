@@ -1,0 +1,379 @@
+"""Which runs there are: those of this session, with their maps, and those that this user has made before.
+
+A run is its folder.  What it did stands there, in run.json; beside it, in maps/, the two maps as the worker got them
+and which models they were:
+
+    maps/initial.mrc, maps/target.mrc    the target on the initial's grid
+    maps/target_1.mrc, ...               in its place, the targets of a way through several conformations
+    maps/models.json                     name and file of the models
+    frames/, frames_2/, ...              trajectories
+    worker.log                           all that the worker printed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import html
+import itertools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chimerax.core.state import StateManager
+from chimerax.map import Volume
+
+from ..engine.errors import InputError
+from ..engine.files.run_directory import FINAL_WEIGHTS, RUN_FILE, STATE_FILE, RunDirectory
+from ..engine.files.writing import write_atomically
+from .background import BackgroundTask
+from .markup import link, quoted, table
+from .settings import remember_run, user_settings
+
+_METADATA_KEY = "CryoTRANS runs"
+
+
+@dataclass(eq=False)
+class Run:
+    """A run that this session knows.
+
+    Attributes:
+        folder: where all of it is kept.
+        initial, target: the models, None where they are not known or have been closed.
+        between: models of the conformations on the way, in their order.
+        task: what trains or has trained it in this session.
+    """
+
+    folder: Path
+    initial: Any = None
+    target: Any = None
+    between: list[Any] = field(default_factory=list)
+    task: BackgroundTask | None = field(default=None, repr=False)
+
+    @property
+    def initial_path(self) -> Path:
+        return self.folder / "maps" / "initial.mrc"
+
+    @property
+    def target_path(self) -> Path:
+        return self.folder / "maps" / "target.mrc"
+
+    def target_paths(self) -> list[Path]:
+        """Of all the targets: target.mrc for one, target_1.mrc, target_2.mrc, ... for several."""
+        if not self.between:
+            return [self.target_path]
+        return [self.target_path.with_name(f"target_{number}.mrc") for number in range(1, len(self.between) + 2)]
+
+    @property
+    def validation_path(self) -> Path:
+        return self.folder / "maps" / "validation.mrc"
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder / "worker.log"
+
+    @property
+    def is_active(self) -> bool:
+        """Is it being trained in this session?"""
+        return self.task is not None and not self.task.done
+
+    def forget_closed(self) -> None:
+        """Let go of models that have been closed."""
+        if self.initial is not None and self.initial.deleted:
+            self.initial = None
+        if self.target is not None and self.target.deleted:
+            self.target = None
+        self.between = [model for model in self.between if not model.deleted]
+
+    def content(self) -> dict[str, Any]:
+        """What run.json says, {} if there is none yet.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        if not (self.folder / RUN_FILE).is_file():
+            return {}
+        content = RunDirectory(self.folder).read()
+        if "legs" in content:
+            content = {**content, **self._present_leg(content["legs"])}
+        try:
+            _ = content["step"], content["device"]["asked"], content["initial"]["path"], content["target"]["path"]
+            _ = content["n_steps"], content["options"]["recipe"], content["options"]["initial_level"]
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.folder / RUN_FILE} lacks {error}: it was edited, or is another version's."
+            ) from error
+        return content
+
+    def _present_leg(self, legs: list[str]) -> dict[str, Any]:
+        """How far the latest leg is that has begun."""
+        for number, leg in reversed(list(enumerate(legs, start=1))):
+            with contextlib.suppress(InputError):
+                content = RunDirectory(self.folder / leg).read()
+                return {"leg": number, **{key: content.get(key) for key in ("step", "n_steps", "loss")}}
+        return {"leg": 1, "step": 0, "n_steps": 0}
+
+    @property
+    def can_go_on(self) -> bool:
+        """Has it a state to resume from?"""
+        return (self.folder / STATE_FILE).is_file() or (self.folder / "leg_1" / STATE_FILE).is_file()
+
+    def write_models(self) -> None:
+        """Note which models the maps were."""
+
+        def description(model: Any) -> dict[str, str | None]:
+            return {"name": model.name, "path": source_of(model)}
+
+        described: dict[str, Any] = {"initial": description(self.initial), "target": description(self.target)}
+        if self.between:
+            described["between"] = [description(model) for model in self.between]
+        path = self.initial_path.parent / "models.json"
+        write_atomically(path, (json.dumps(described, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def models(self) -> dict[str, Any]:
+        """What `write_models` noted; for a run of the programs, what run.json says of its maps."""
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((self.initial_path.parent / "models.json").read_text(encoding="utf-8"))
+        with contextlib.suppress(InputError, KeyError):
+            content = self.content()
+            described: dict[str, Any] = {key: _of_path(content[key]["path"]) for key in ("initial", "target")}
+            if "targets" in content:
+                described["between"] = [_of_path(target["path"]) for target in content["targets"][:-1]]
+            return described
+        return {}
+
+    def title(self) -> str:
+        """ "A → B", "A → B → C"."""
+        models = self.models()
+        return " → ".join([models["initial"]["name"], *self.names_of_targets()]) if models else self.folder.name
+
+    def names_of_targets(self) -> list[str]:
+        """In their order; none where they are not known."""
+        models = self.models()
+        return [model["name"] for model in (*models.get("between", ()), models["target"])] if models else []
+
+    def state(self) -> str:
+        """running, interrupted, stopped, finished, failed, not begun, damaged or gone."""
+        if self.is_active:
+            return "running"
+        if not self.folder.is_dir():
+            return "gone"
+        try:
+            state = self.content().get("state", "not begun")
+        except InputError:
+            return "damaged"
+        if state == "running":
+            return "running" if self._is_locked() else "interrupted"
+        return state
+
+    def _is_locked(self) -> bool:
+        """Is another program training here?"""
+        try:
+            with RunDirectory(self.folder).locked():
+                return False
+        except InputError:
+            return True
+        except OSError:
+            return False
+
+    def frames(self) -> list[Path]:
+        """The folders of the trajectories that are there, the latest last."""
+        folders = [path for path in self.folder.glob("frames*") if any(path.glob("frame_*.mrc"))]
+        return sorted(folders, key=lambda path: path.stat().st_mtime)
+
+    def weights(self, checkpoint: int | str | None = None) -> Path | None:
+        """The weight file of a checkpoint, None if it is not there; of a run of several legs, its folder.
+
+        Args:
+            checkpoint: its number, "last", or "best", which run.json names; None for the best, else the last.
+        """
+        if (self.folder / "leg_1").is_dir():
+            begun = checkpoint in (None, "best") and Run(self.folder / "leg_1").weights() is not None
+            return self.folder if begun else None
+        if isinstance(checkpoint, int):
+            numbered = self.folder / f"net_{checkpoint}.pt"
+            return numbered if numbered.is_file() else None
+        if checkpoint != "last":
+            best = self._best_weights()
+            if best is not None or checkpoint == "best":
+                return best
+        if (self.folder / FINAL_WEIGHTS).is_file():
+            return self.folder / FINAL_WEIGHTS
+        kept = [path for path in self.folder.glob("net_*.pt") if path.stem[4:].isdigit()]
+        return max(kept, key=lambda path: int(path.stem[4:]), default=None)
+
+    def _best_weights(self) -> Path | None:
+        try:
+            path = self.folder / self.content()["best"]["weights"]
+        except (InputError, KeyError, TypeError):  # damaged, not begun, not measured, or of an earlier version
+            return None
+        return path if path.is_file() else None
+
+
+class Runs(StateManager):
+    """The runs of a session."""
+
+    def __init__(self) -> None:
+        self._runs: list[Run] = []
+
+    def __iter__(self) -> Any:
+        return iter(self._runs)
+
+    def add(self, session: Any, run: Run) -> None:
+        """Take a run in as the latest, in the place of what was known of its folder."""
+        self._runs = [other for other in self._runs if other.folder != run.folder]
+        self._runs.append(run)
+        remember_run(session, run.folder)
+
+    def find(self, folder: Path) -> Run | None:
+        return next((run for run in self._runs if run.folder == folder), None)
+
+    def last_on(self, session: Any, model: Any) -> Run | None:
+        """The latest run with weights whose initial map this model is; else, of all runs of the user, its file."""
+        for run in reversed(self._runs):
+            if run.initial is model and run.weights() is not None:
+                return run
+        path = source_of(model)
+        if path is None:
+            return None
+        for run in known_runs(session):
+            paths = (run.models().get("initial", {}).get("path"), str(run.initial_path))
+            if path in paths and run.weights() is not None:
+                return run
+        return None
+
+    # What ChimeraX asks
+
+    @classmethod
+    def include_state(cls, runs: Runs) -> bool:
+        """Not in session files, which a ChimeraX without this bundle would refuse to open: see `attend_sessions`."""
+        return False
+
+    def take_snapshot(self, session: Any, flags: int) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def restore_snapshot(cls, session: Any, data: dict[str, Any]) -> Runs:
+        return runs_of(session)
+
+    def reset_state(self, session: Any) -> None:
+        """The session is closed, or another is opened in its place: what works on its maps is to end."""
+        for task in session.tasks.find_by_class(BackgroundTask):
+            if task.belongs_to_session and not task.done:
+                task.terminate()
+        self._runs = []
+
+
+def runs_of(session: Any) -> Runs:
+    """The session's runs."""
+    if not hasattr(session, "cryotrans_runs"):
+        session.cryotrans_runs = Runs()
+    return session.cryotrans_runs
+
+
+def attend_sessions(session: Any) -> None:
+    """Have the session's runs saved and restored with it, in its metadata.
+
+    To be called when ChimeraX starts the bundle, so that it has been before a session is opened.
+    """
+    session.triggers.add_handler("begin save session", _on_save)
+    session.triggers.add_handler("end restore session", _on_restore)
+
+
+def _on_save(_: str, session: Any) -> None:
+    saved = []
+    for run in runs_of(session):
+        run.forget_closed()
+        saved.append({"folder": str(run.folder), "initial": _name_of(run.initial), "target": _name_of(run.target)})
+    session.metadata.pop(_METADATA_KEY, None)
+    if saved:
+        session.metadata[_METADATA_KEY] = saved
+
+
+def _on_restore(_: str, session: Any) -> None:
+    runs = runs_of(session)
+    for saved in session.metadata.get(_METADATA_KEY, ()):
+        folder = Path(saved["folder"])
+        if runs.find(folder) is None:  # else this session is working on it
+            runs._runs.append(Run(folder, _of_name(session, saved["initial"]), _of_name(session, saved["target"])))
+
+
+def _name_of(model: Any) -> str | None:
+    return f"#{model.id_string} {model.name}" if model is not None else None
+
+
+def _of_name(session: Any, name: str | None) -> Any:
+    """The map that `_name_of` has named, None if it did not come back."""
+    return next((model for model in session.models.list(type=Volume) if _name_of(model) == name), None)
+
+
+def known_runs(session: Any) -> list[Run]:
+    """The session's runs and the recent ones of this user that are still there, the latest first."""
+    runs = list(runs_of(session))[::-1]
+    known = {run.folder for run in runs}
+    recent = [Path(folder) for folder in user_settings(session).recent_runs]
+    return runs + [Run(folder) for folder in recent if folder not in known and folder.is_dir()]
+
+
+def source_of(model: Any) -> str | None:
+    """The file that a map was opened from, None if it has none."""
+    path = getattr(model.data, "path", None)
+    return str(Path(path).absolute()) if isinstance(path, str) and path else None
+
+
+def runs_table(runs: list[Run]) -> str:
+    """HTML: state, maps, step, loss, folder, and what can be done with it."""
+    head = ("State", "Maps", "Step", "Loss", "Folder", "")
+    return table([_row(run) for run in runs], head)
+
+
+def _row(run: Run) -> list[str]:
+    state = run.state()
+    try:
+        content = run.content()
+    except InputError:
+        content = {}
+    number = f" (task {run.task.id})" if run.is_active and run.task is not None else ""
+    step = f"{content['step']} of {content['n_steps']}" if content else ""
+    if "legs" in content:
+        step = f"leg {content['leg']} of {len(content['legs'])}: {step}"
+    loss = f"{content['loss']:.4g}" if content.get("loss") is not None else ""
+    return [state + number, html.escape(run.title()), step, loss, html.escape(str(run.folder)), _links(run, state)]
+
+
+def _links(run: Run, state: str) -> str:
+    links = []
+    if run.is_active:
+        links.append(link(f"cryotrans stop {quoted(run.folder)}", "stop"))
+    elif state in ("interrupted", "stopped", "failed") and run.can_go_on:
+        links.append(link(f"cryotrans resume {quoted(run.folder)}", "resume"))
+    if not run.is_active and run.frames():
+        links.append(link(open_command(run.frames()[-1]), "open"))
+    elif run.weights() is not None and run.initial is not None and not run.initial.deleted:
+        links.append(link(f"cryotrans predict #{run.initial.id_string} run {quoted(run.folder)}", "predict"))
+    return ", ".join(links)
+
+
+def _of_path(path: str) -> dict[str, str]:
+    return {"name": Path(path).stem, "path": path}
+
+
+def free_folder(wanted: Path) -> Path:
+    """Make the first of `wanted`, wanted_2, wanted_3, ... that is not there yet.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError
+
+
+def open_command(frames: Path) -> str:
+    """What to type to open the frames in a folder as a volume series."""
+    return f"open {quoted(Path(glob.escape(str(frames))) / 'frame_*.mrc')} vseries true"

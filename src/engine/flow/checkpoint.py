@@ -1,0 +1,206 @@
+"""Weight files, and the state that a stopped run goes on from.
+
+A weight file is a PyTorch state dict with the keys v.n0.weight, v.n0.bias, v.n1.weight …, as CryoTRANS 1.0.0 writes
+and reads it; depth and width follow from the tensors.  Fields that it does not know (domains, symmetry) are kept as
+the kind of flow and the tensors of each of their parts.  Files are read with `weights_only`, so none can run code.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..files.writing import write_atomically
+from .domains import CombinedField, DomainField, SymmetricField
+from .symmetry import Symmetry
+from .velocity import Field, VelocityField
+
+_PREFIX = "v."
+_FLOW_OF = {DomainField: "domains", SymmetricField: "network", CombinedField: "both"}
+
+
+def save_weights(path: Path, field: Field) -> None:
+    """Write a field's weights; an earlier file of that name stays whole until the new one is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    _save(path, state_of_field(field))
+
+
+def load_weights(path: Path, depth: int | None = None, width: int | None = None) -> Field:
+    """Read a weight file, of this program or of CryoTRANS 1.0.0.
+
+    Args:
+        path: the file.
+        depth, width: what the user said of the network, if anything.
+    Returns:
+        The field, on the CPU.
+    Raises:
+        InputError: the file is missing, is no weight file, or is of another depth or width than said.
+    """
+    field = field_of_state(_load(path, "weight file", "Name a file that training wrote."), str(path))
+    network = _network_of(field)
+    for word, said in (("depth", depth), ("width", width)):
+        if said is None or (network is not None and said == getattr(network, word)):
+            continue
+        if network is not None and network.depth == 1 and depth in (None, 1):
+            continue  # one layer has no width
+        what = f"a network of depth {network.depth} and width {network.width}" if network else "no network but domains"
+        raise InputError(
+            f"{path} holds {what}, which contradicts --{word} {said}. Leave --depth and --width out: they are read "
+            f"off the file."
+        )
+    if not all(bool(torch.isfinite(value).all()) for value in field.parameters()):
+        raise InputError(f"{path} holds weights that are not numbers: that training had diverged. Use an earlier file.")
+    return field
+
+
+def state_of_field(field: Field) -> dict[str, Any]:
+    """A field as tensors and words, on the CPU; what `field_of_state` reads."""
+    if isinstance(field, VelocityField):
+        return {_PREFIX + name: value.detach().cpu() for name, value in field.state_dict().items()}
+    symmetry = getattr(field, "symmetry", None)
+    content: dict[str, Any] = {"flow": _FLOW_OF[type(field)]}
+    if symmetry is not None:
+        content["symmetry"] = {
+            "name": symmetry.name,
+            "rotations": symmetry.rotations.cpu(),
+            "centre": symmetry.centre.cpu(),
+        }
+    if isinstance(field, DomainField):
+        content["domains"] = {name: value.detach().cpu() for name, value in field.state_dict().items()}
+    elif isinstance(field, SymmetricField):
+        content["network"] = state_of_field(field.network)
+    elif isinstance(field, CombinedField):
+        content["domains"] = state_of_field(field.domains)["domains"]
+        network = field.network
+        content["network"] = state_of_field(network.network if isinstance(network, SymmetricField) else network)
+    return content
+
+
+def field_of_state(content: Mapping[str, Any], name: str = "The saved state") -> Field:
+    """The field that `state_of_field` describes, on the CPU.
+
+    Args:
+        content: what was read.
+        name: of the file, for the error.
+    Raises:
+        InputError: it describes no field.
+    """
+    if "flow" not in content:
+        return _network(content, name)
+    try:
+        symmetry = Symmetry(**content["symmetry"]) if "symmetry" in content else None
+        network: Any = _network(content["network"], name) if "network" in content else None
+        if network is not None and symmetry is not None:
+            network = SymmetricField(network, symmetry)
+        domains = None
+        if "domains" in content:
+            tensors = content["domains"]
+            domains = DomainField(tensors["centres"], tensors["spread"], tensors["arm"], symmetry)
+            domains.load_state_dict(tensors)
+        found = {"domains": domains, "network": network}
+        if content["flow"] == "both" and domains is not None and network is not None:
+            return CombinedField(domains, network)
+        field = found[content["flow"]]
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise InputError(f"{name} holds no flow of this program ({error}). Name a file that training wrote.") from error
+    if field is None:
+        raise InputError(f"{name} holds no flow of this program. Name a file that training wrote.")
+    return field
+
+
+def _network(content: Mapping[str, Any], name: str) -> VelocityField:
+    layers = _layers(content)
+    if layers is None:
+        raise InputError(
+            f"{name} holds no CryoTRANS network: wanted are the tensors v.n0.weight (width × 3), v.n0.bias, "
+            f"v.n1.weight … (the last 3 × width). Name a net.pt that training wrote."
+        )
+    depth = len(layers) // 2
+    velocity = VelocityField(depth, layers[0].shape[0] if depth > 1 else 1, seed=0)
+    with torch.no_grad():
+        for parameter, value in zip(velocity.parameters(), layers):
+            parameter.copy_(value)
+    return velocity
+
+
+def _network_of(field: Field) -> VelocityField | None:
+    if isinstance(field, CombinedField):
+        field = field.network
+    return field.network if isinstance(field, SymmetricField) else field if isinstance(field, VelocityField) else None
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a `Training.state`; an earlier file stays whole until the new one is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    _save(path, dict(state))
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    state = _load(path, "saved state", "Start a new run from the last weights (-w).")
+    if not {"velocity", "optimizer", "losses"} <= set(state) or not isinstance(state.get("step"), int):
+        raise InputError(f"{path} is not the saved state of a run. Start a new run from the last weights (-w).")
+    return state
+
+
+def _save(path: Path, content: dict[str, Any]) -> None:
+    # Through memory: PyTorch's own writer turns a full disk into an error of another kind.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def _load(path: Path, what: str, way_out: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"There is no {what} {path}. Check the name.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's own on odd pickles; the sentences below say it
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"The {what} {path} cannot be read: {error.strerror}.") from error
+    except Exception as error:  # torch raises whatever the unpickler meets
+        raise InputError(
+            f"{path} is not a {what} that can be read safely: it is damaged, of another kind, or holds code, which "
+            f"is never run. {way_out}"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} is not a {what}: it holds a {type(content).__name__}, wanted is a state dict. {way_out}"
+        )
+    return content
+
+
+def _layers(content: Mapping[Any, Any]) -> list[Tensor] | None:
+    """Weight and bias of each layer in turn, or None if the content is not a network from 3 to 3."""
+    depth = sum(bool(re.fullmatch(r"v\.n\d+\.weight", str(key))) for key in content)
+    names = [f"{_PREFIX}n{i}.{part}" for i in range(depth) for part in ("weight", "bias")]
+    if depth == 0 or set(names) != set(content) or not all(isinstance(value, Tensor) for value in content.values()):
+        return None
+    layers = [content[name] for name in names]
+    weights, biases = layers[::2], layers[1::2]
+    width = weights[0].numel() // 3
+    sizes = [3] + [width] * (depth - 1) + [3]
+    fits = all(
+        weight.shape == (n_out, n_in) and bias.shape == (n_out,) and weight.is_floating_point()
+        for weight, bias, n_in, n_out in zip(weights, biases, sizes, sizes[1:])
+    )
+    return layers if fits else None

@@ -1,0 +1,201 @@
+"""A flow of rigid domains: each point follows a mixture of screw motions, chosen once and for all by where it starts.
+
+    dx/dt = Σ_k w_k(x₀) (u_k + ω_k × (x - c_k)),   w_k(x₀) = softmax_k(-|x₀ - c_k|² / 2s²)
+
+with learnt centres c_k, translations u_k and rotations ω_k.  The weights belong to the material, not to the place, so
+neighbours may part and domains slide past each other, which the flow of a smooth velocity v(x) cannot do.
+Positions are (n, 3), ordered (z, y, x), in units of the longest box side.  The idea is that of polyrigid
+transformations: Arsigny, Commowick, Ayache & Pennec, J. Math. Imaging Vis. 33 (2009) 222.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .symmetry import Symmetry
+from .velocity import Field, VelocityField
+
+_SHARPNESS = 0.35  # s in units of the mean distance from a centre to the next
+_LEAST_ARM = 0.1  # of the spacing, for domains of next to one point
+_ROUNDS_OF_MEANS = 10
+
+
+class DomainField(Field):
+    """Screw motions of n domains; `spread_over` makes one at rest for given points."""
+
+    integrator = "midpoint"  # a rotation by Euler steps would swell
+
+    def __init__(self, centres: Tensor, spread: Tensor, arm: Tensor, symmetry: Symmetry | None = None) -> None:
+        """
+        Args:
+            centres: (n, 3), of the domains that the symmetry does not give.
+            spread: scalar, s.
+            arm: scalar, a domain's extent: rotations are learnt as velocities at this distance from the centre, so
+                that an optimiser's steps turn a domain as far as they shift it.
+            symmetry: the motion keeps it; every domain then stands for its images too.
+        """
+        super().__init__()
+        self.centres = nn.Parameter(centres.clone())
+        self.translations = nn.Parameter(torch.zeros_like(centres))
+        self.rotations = nn.Parameter(torch.zeros_like(centres))
+        self.spread: Tensor
+        self.arm: Tensor
+        self.register_buffer("spread", spread.clone())
+        self.register_buffer("arm", arm.clone())
+        self.symmetry = symmetry
+
+    @classmethod
+    def spread_over(
+        cls, points: Tensor, n_domains: int, seed: int = 0, symmetry: Symmetry | None = None
+    ) -> DomainField:
+        """Domains of about the same extent: farthest points first (Gonzalez 1985), then k-means.
+
+        Args:
+            points: (n, 3).
+            n_domains: all in all; with a symmetry the next multiple of its order.
+            seed: chooses the first centre.
+            symmetry: of the points.
+        Raises:
+            InputError: there are fewer points than domains.
+        """
+        symmetry = symmetry.to(points) if symmetry else None
+        n_images = symmetry.order if symmetry else 1
+        wanted = -(-n_domains // n_images)
+        if wanted * n_images > len(points):
+            raise InputError(
+                f"{wanted * n_images} domains (--domains) are too many for {len(points)} points. Use fewer domains or "
+                f"a lower binning."
+            )
+        generator = torch.Generator().manual_seed(seed)
+        first = int(torch.randint(len(points), (1,), generator=generator))
+        centres = points[first : first + 1]
+        while len(centres) < wanted:
+            farthest = _to_nearest(points, _images(centres, symmetry))[0].argmax()
+            centres = torch.cat((centres, points[farthest : farthest + 1]))
+        for _ in range(_ROUNDS_OF_MEANS):
+            centres = _means(points, centres, symmetry)
+        images = _images(centres, symmetry)
+        apart = torch.cdist(images, images).fill_diagonal_(float("inf")).amin(1)
+        centres = _gathered(centres, symmetry)
+        arm = _to_nearest(points, images)[0].mean()
+        spacing = apart.mean() if len(images) > 1 else arm
+        arm = torch.maximum(arm, _LEAST_ARM * spacing)
+        return cls(centres, _SHARPNESS * spacing, arm, symmetry)
+
+    def turn_units(self, direction: int, angle: float) -> None:
+        """Begin with every unit of the symmetry turning as one about its middle, in place of at rest.
+
+        Args:
+            direction: of the axis: 0 along the symmetry's, 1 away from it, 2 across both.
+            angle: radians from t = 0 to 1.
+        """
+        assert self.symmetry is not None
+        with torch.no_grad():
+            middle = self.centres.mean(0)
+            axis = self.symmetry.to(middle).axis()
+            away = middle - self.symmetry.centre.to(middle)
+            away = torch.nn.functional.normalize(away - (away @ axis) * axis, dim=0)
+            turn = angle * (axis, away, torch.linalg.cross(axis, away))[direction]
+            self.rotations.copy_((turn * self.arm).expand_as(self.rotations))
+            self.translations.copy_(torch.linalg.cross(turn.expand_as(self.centres), self.centres - middle))
+
+    def weights(self, start: Tensor) -> Tensor:
+        """How much of a point's motion is that of each domain; (n, 3) → (n, n_domains), rows sum to 1."""
+        centres = _images(self.centres, self.symmetry)
+        return torch.softmax(-_squared_distances(start, centres) / (2 * self.spread**2), dim=1)
+
+    def at(self, start: Tensor) -> Callable[[Tensor], Tensor]:
+        """The velocity of the points that start at `start`, (n, 3)."""
+        weights = self.weights(start)
+        centres = _images(self.centres, self.symmetry)
+        turns = _turned(self.rotations, self.symmetry) / self.arm
+        shifts = _turned(self.translations, self.symmetry) - torch.linalg.cross(turns, centres)
+        turn, shift = weights @ turns, weights @ shifts
+        return lambda points: torch.linalg.cross(turn, points) + shift
+
+
+class CombinedField(Field):
+    """Domains, and a network on top for what is smooth: the sum of both velocities."""
+
+    integrator = "midpoint"
+
+    def __init__(self, domains: DomainField, network: VelocityField | SymmetricField) -> None:
+        super().__init__()
+        self.domains, self.network = domains, network
+
+    @property
+    def symmetry(self) -> Symmetry | None:
+        return self.domains.symmetry
+
+    def at(self, start: Tensor) -> Callable[[Tensor], Tensor]:
+        """The velocity of the points that start at `start`, (n, 3)."""
+        of_domains, of_network = self.domains.at(start), self.network.at(start)
+        return lambda points: of_domains(points) + of_network(points)
+
+
+class SymmetricField(Field):
+    """A network made symmetric: the mean of its velocities at a point's images, each turned back."""
+
+    integrator = "euler"
+
+    def __init__(self, network: VelocityField, symmetry: Symmetry) -> None:
+        super().__init__()
+        self.network, self.symmetry = network, symmetry
+
+    def at(self, start: Tensor) -> Callable[[Tensor], Tensor]:
+        """The velocity, which is the same for all points that come to a place."""
+        symmetry = self.symmetry.to(start)
+
+        def velocity(points: Tensor) -> Tensor:
+            images = symmetry.images(points)  # (g, n, 3)
+            at_images = self.network(images.reshape(-1, 3)).reshape(images.shape)
+            return torch.einsum("gni,gij->nj", at_images, symmetry.rotations) / symmetry.order
+
+        return velocity
+
+
+def _images(centres: Tensor, symmetry: Symmetry | None) -> Tensor:
+    """The centres and what the symmetry makes of them, (g·n, 3)."""
+    return symmetry.to(centres).images(centres).reshape(-1, 3) if symmetry else centres
+
+
+def _gathered(centres: Tensor, symmetry: Symmetry | None) -> Tensor:
+    """Of each centre the image that is nearest to the first one, so that together they make one compact unit."""
+    if symmetry is None:
+        return centres
+    images = symmetry.images(centres)  # (g, n, 3)
+    nearest = (images - centres[0]).norm(dim=2).argmin(0)
+    return images[nearest, torch.arange(len(centres))]
+
+
+def _turned(vectors: Tensor, symmetry: Symmetry | None) -> Tensor:
+    """Vectors that belong to the centres, in the order of `_images`."""
+    if symmetry is None:
+        return vectors
+    return torch.einsum("gij,nj->gni", symmetry.to(vectors).rotations, vectors).reshape(-1, 3)
+
+
+def _means(points: Tensor, centres: Tensor, symmetry: Symmetry | None) -> Tensor:
+    """The mean of the points nearest to each centre or its images, the latter brought back."""
+    nearest = _to_nearest(points, _images(centres, symmetry))[1]
+    image, domain = nearest // len(centres), nearest % len(centres)
+    if symmetry:
+        points = torch.einsum("ni,nij->nj", points - symmetry.centre, symmetry.rotations[image]) + symmetry.centre
+    sums = torch.zeros_like(centres).index_add_(0, domain, points)
+    counts = torch.bincount(domain, minlength=len(centres))[:, None]
+    return torch.where(counts > 0, sums / counts.clamp(min=1), centres)
+
+
+def _to_nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance of each point to the nearest centre, and which that is; both (n,)."""
+    nearest = _squared_distances(points, centres).min(1)
+    return nearest.values.sqrt(), nearest.indices
+
+
+def _squared_distances(points: Tensor, centres: Tensor) -> Tensor:
+    """|x - c|², (n, n_domains); by differences, which forward-mode derivatives pass through."""
+    return ((points[:, None, :] - centres) ** 2).sum(2)

@@ -1,0 +1,167 @@
+"""The numbers that tell a good morph from a bad one, taken from a flow at any moment of its training.
+
+Points are those of training without binning: the voxels of the initial map that are above its level, each with its
+density.  They are carried to t = 1 and deposited; that is the generated map.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..flow.deformation import deformation
+from ..flow.velocity import Field
+from ..maps.density_map import DensityMap, grid_text, same_grid, voxel_side
+from ..maps.deposit import deposit
+from ..maps.fsc import correlation, fourier_shell_correlation, resolution_at
+from ..maps.gaussian_blur import gaussian_blur
+from ..maps.preparation import above_level
+from ..transport.distance import TransportDistance
+from .measures import Measures
+
+_POINTS_AT_ONCE = 1 << 20
+_FSC_THRESHOLD = 0.5  # against another map
+
+
+class Measured(NamedTuple):
+    """The measures, and what they were taken from."""
+
+    measures: Measures
+    frequencies: NDArray[np.float64]  # (n_shells,), 1/Å
+    fsc: NDArray[np.float64]  # (n_shells,), of generated and target
+    generated: NDArray[np.float32]  # (nz, ny, nx), in units of the initial map
+    displacement: NDArray[np.float64]  # (n, 3), Å, for each point: see `Comparison.support`
+    volume_change: NDArray[np.float64]  # (n,)
+    strain: NDArray[np.float64]  # (n,)
+
+
+class Comparison:
+    """Measures flows from one initial map to one target.
+
+    Args:
+        initial, target: on one grid.
+        initial_level, target_level: as in training.
+        device: where to compute, and where the fields are.
+        validation: another map of the target's state on that grid, as it comes, say of higher resolution.
+        held_out: (nz, ny, nx), voxels that training does not see.
+        blur: standard deviation in Å of the Gaussian by which the generated map is made as coarse as the target
+            before they are correlated, see `estimate_blur`; shell correlation does without.
+    Attributes:
+        support: (n, 3), voxel (z, y, x) of each point.
+        weights: (n,), its density.
+        device: as given.
+    Raises:
+        InputError: the maps are on different grids, or nothing is left of one above its level.
+    """
+
+    def __init__(
+        self,
+        initial: DensityMap,
+        target: DensityMap,
+        initial_level: float,
+        target_level: float,
+        device: torch.device,
+        validation: DensityMap | None = None,
+        held_out: NDArray[np.bool_] | None = None,
+        blur: float = 0.0,
+    ) -> None:
+        for other in (target, *([] if validation is None else [validation])):
+            if not same_grid(initial, other):
+                raise InputError(
+                    f"The maps must share a grid: {initial.name} is {grid_text(initial)}, {other.name} is "
+                    f"{grid_text(other)}. Resample one of them first."
+                )
+        if held_out is not None and held_out.shape != initial.grid_shape:
+            raise InputError(f"The held-out voxels must be on the grid of {initial.name}, {grid_text(initial)}.")
+        density = above_level(initial, initial_level)
+        self._target = above_level(target, target_level)
+        self._validation, self._held_out = validation, held_out
+        self._grid_shape, self._size = initial.grid_shape, initial.voxel_size
+        self._blur = blur / voxel_side(self._size)  # voxels
+        self.support = _occupied(density, initial, initial_level)
+        self.weights = density[tuple(self.support.T)]
+        self.device = device
+        self._places = torch.from_numpy(self.support).to(device).float()  # exact
+        self._masses = torch.from_numpy(self.weights).to(device)
+        self._angstroms = torch.tensor(self._size, device=device)  # of a voxel
+        wanted = _occupied(self._target, target, target_level)
+        self._distance = TransportDistance(
+            torch.from_numpy(wanted).to(device).float() * self._angstroms,
+            torch.from_numpy(self._target[tuple(wanted.T)]).to(device),
+            max(self._size),
+        )
+        self._distance.include(self._places * self._angstroms)
+
+    @torch.no_grad()
+    def measure(self, field: Field, step: int, seconds: float, loss: float) -> Measured:
+        """Take all measures of a flow.
+
+        Args:
+            field: what the flow follows; it takes positions in units of the longest box side.
+            step, seconds, loss: passed on.
+        """
+        side = max(self._grid_shape)  # voxels
+        moved, change = deformation(field, (self._places + 0.5) / side, self._size)
+        carried = self._places + moved * side
+        density = torch.zeros(self._grid_shape, device=carried.device)
+        for part in torch.arange(len(carried), device=carried.device).split(_POINTS_AT_ONCE):
+            density += deposit(carried[part], self._masses[part], self._grid_shape)
+        generated = density.cpu().numpy()
+        total = float(self.weights.sum(dtype=np.float64))
+        outside = 1 - float(generated.sum(dtype=np.float64)) / total
+        coarse = gaussian_blur(density, self._blur).cpu().numpy()
+        frequencies, fsc = fourier_shell_correlation(generated, self._target, self._size)
+        volume_change, stretch, strain = (values.numpy() for values in change[1:])
+        measures = Measures(
+            step=step,
+            seconds=seconds,
+            loss=loss,
+            correlation=correlation(coarse, self._target),
+            resolution=resolution_at(frequencies, fsc, _FSC_THRESHOLD),
+            transport_distance=self._distance.to(carried * self._angstroms, self._masses),
+            mass_outside=outside if outside > 1e-6 else 0.0,  # float32 sums differ by less
+            volume_change_low=self._percentile(volume_change, 1),
+            volume_change_high=self._percentile(volume_change, 99),
+            largest_stretch=self._percentile(stretch, 99.9),
+            folded=self._mean(volume_change <= 0),
+            strain=math.sqrt(self._mean(strain**2)),
+            held_out=self._on_held_out(coarse),
+            validation=self._resolution_with_validation(generated),
+        )
+        displacement = moved.cpu().double().numpy() * (side * np.array(self._size))
+        return Measured(measures, frequencies, fsc, generated, displacement, volume_change, strain)
+
+    def _on_held_out(self, generated: np.ndarray) -> float:
+        if self._held_out is None or not self._held_out.any():
+            return math.nan
+        return correlation(generated[self._held_out], self._target[self._held_out])
+
+    def _resolution_with_validation(self, generated: np.ndarray) -> float:
+        if self._validation is None:
+            return math.nan
+        frequencies, fsc = fourier_shell_correlation(generated, self._validation.density, self._size)
+        return resolution_at(frequencies, fsc, _FSC_THRESHOLD)
+
+    def _mean(self, values: np.ndarray) -> float:
+        return float(np.average(values, weights=self.weights.astype(np.float64)))
+
+    def _percentile(self, values: np.ndarray, percent: float) -> float:
+        """The value that this share of the mass does not exceed; not a number where one of them is not."""
+        if np.isnan(values).any():
+            return math.nan
+        order = np.argsort(values)
+        below = np.cumsum(self.weights[order], dtype=np.float64)
+        return float(values[order][np.searchsorted(below, percent / 100 * below[-1])])
+
+
+def _occupied(density: np.ndarray, density_map: DensityMap, level: float) -> NDArray[np.int64]:
+    """(n, 3), the voxels (z, y, x) that hold density."""
+    voxels: NDArray[np.int64] = np.argwhere(density > 0)
+    if len(voxels) == 0:
+        raise InputError(f"Nothing is left of {density_map.name} above level {level:g}. Lower the level.")
+    return voxels

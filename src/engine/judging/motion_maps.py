@@ -1,0 +1,120 @@
+"""Where and how much a flow moves and deforms a map, and what it leaves unexplained, as maps on the initial's grid.
+
+    displacement.mrc    Å, the length of the way from t = 0 to t = 1
+    volume_change.mrc   det F, 1 where volume is kept; see `deformation`
+    strain.mrc          0 where the motion is rigid
+    residual.mrc        target - s × generated, in units of the target: density that no motion explains
+
+The first three are given where mass is at t = 0, to be laid on the initial map: at each point, and within three voxels
+of one by the nearest, so that a surface that runs a little outside the points can be coloured too.  Elsewhere nothing
+moves: 0, and a volume change of 1.  The residual lies where mass is at t = 1, and is to be looked at beside the target;
+the generated map is blurred to the target's resolution first, and s is the scale at which the sum of squares is least.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..maps.density_map import DensityMap, voxel_side
+from ..maps.gaussian_blur import gaussian_blur
+from ..maps.mrc_file import write_map
+from ..maps.preparation import above_level
+from .comparison import Measured
+
+_REACH = 3  # voxels
+
+
+class MotionMaps(NamedTuple):
+    """All on the grid of the initial map."""
+
+    displacement: DensityMap  # Å
+    volume_change: DensityMap
+    strain: DensityMap
+    residual: DensityMap  # units of the target
+
+
+def motion_maps(
+    initial: DensityMap,
+    target: DensityMap,
+    target_level: float,
+    support: NDArray[np.int64],
+    measured: Measured,
+    blur: float = 0.0,
+) -> MotionMaps:
+    """Make the maps from what was measured at one checkpoint.
+
+    Args:
+        initial, target, target_level, blur: as given to `Comparison`.
+        support: (n, 3), of that `Comparison`.
+        measured: what it measured.
+    """
+    nearest = nearest_points(support, initial.grid_shape, initial.voxel_size)
+
+    def spread(values: NDArray[np.float64], elsewhere: float) -> DensityMap:
+        return initial.with_density(np.where(nearest < 0, elsewhere, values[nearest]))
+
+    unexplained = residual(measured.generated, above_level(target, target_level), blur / voxel_side(initial.voxel_size))
+    return MotionMaps(
+        displacement=spread(np.sqrt((measured.displacement**2).sum(axis=1)), 0),
+        volume_change=spread(measured.volume_change, 1),
+        strain=spread(measured.strain, 0),
+        residual=initial.with_density(unexplained),
+    )
+
+
+def write_motion_maps(directory: Path, maps: MotionMaps) -> list[str]:
+    """Write the four files, in the place of earlier ones; returns their names.
+
+    Raises:
+        InputError: one cannot be written.
+    """
+    names = [f"{name}.mrc" for name in MotionMaps._fields]
+    for name, density_map in zip(names, maps):
+        write_map(directory / name, density_map)
+    return names
+
+
+def residual(generated: np.ndarray, target: np.ndarray, blur: float) -> NDArray[np.float32]:
+    """target - s × generated, the scale s by least squares.
+
+    Args:
+        generated: (nz, ny, nx), of any scale.
+        target: (nz, ny, nx).
+        blur: standard deviation in voxels of the Gaussian that makes `generated` as coarse as the target.
+    """
+    coarse = gaussian_blur(torch.from_numpy(np.asarray(generated, np.float32)), blur).double().numpy()
+    power = float((coarse**2).sum())
+    scale = float((coarse * target).sum()) / power if power > 0 else 0.0
+    return np.asarray(target - scale * coarse, dtype=np.float32)
+
+
+def nearest_points(
+    support: NDArray[np.int64], grid_shape: tuple[int, int, int], voxel_size: tuple[float, float, float]
+) -> NDArray[np.int64]:
+    """For each voxel the index of the nearest point within three voxels of the longest side, -1 where there is none.
+
+    Args:
+        support: (n, 3), voxel (z, y, x) of each point, no two the same.
+        grid_shape: (nz, ny, nx).
+        voxel_size: (z, y, x), Å.
+    Returns:
+        (nz, ny, nx).
+    """
+    size = np.asarray(voxel_size)
+    reach = _REACH * size.max()
+    sides = [np.arange(-n, n + 1) for n in np.floor(reach / size + 1e-6).astype(int)]
+    offsets = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 3)
+    distances = np.sqrt(((offsets * size) ** 2).sum(axis=1))
+    order = np.argsort(distances, kind="stable")
+    nearest = np.full(grid_shape, -1, dtype=np.int64)
+    for offset in offsets[order[distances[order] <= reach + 1e-6]]:  # the nearest come first and stay
+        places = support + offset
+        points = np.flatnonzero(((places >= 0) & (places < grid_shape)).all(axis=1))
+        at = tuple(places[points].T)
+        nearest[at] = np.where(nearest[at] < 0, points, nearest[at])
+    return nearest

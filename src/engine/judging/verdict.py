@@ -1,0 +1,236 @@
+"""Whether a morph can be believed, in one word and in sentences, and which of its checkpoints is the best.
+
+A flow that may stretch and fold at will turns any map into any other, so a high correlation alone says little.  What
+tells two states of one molecule from two unrelated maps is the price: parts of a molecule turn and slide, and keep
+their volume and shape.  So a morph is judged by how well it arrives and by how it deforms what it carries.
+
+The word is that of the worst finding:
+
+                          doubtful                            poor
+    correlation           below 0.8                           below 0.6
+    gap closed            below half of it                    below a quarter
+    distance left         above 0.3 of the start's            above 0.6; neither where it is below a voxel
+    resolution            twice as coarse as the target's     no finer than at the start, and above 3 voxels
+    strain                above 0.3                           above 0.4
+    folded                above 0.5 % of the mass             above 5 %
+    volume change         1st percentile below 0.25 or        -
+                          99th above 4
+    mass outside          above 1 %                           above 10 %
+    held-out correlation  falls by 0.02 after the best step   by 0.1; 0.02 below the start's; 0.15 below
+                                                              the correlation
+    validation            coarser by 10 % after the best      by 50 %
+    strain later on       from below 0.3 to above 0.4         -
+    still improving       correlation gains 0.01 in the       -
+                          last tenth of the steps
+
+The gap is 1 - correlation.  The start is the first checkpoint if it lies at rest: a run that began from trained weights
+has none.  The limits part the runs on which they were tried.  Between two states of a molecule the best checkpoints had
+strains of 0.06 to 0.15 and no folds.  Between unrelated maps trainings ended at correlations of 0.69 to 0.94 with
+strains of 0.44 to 4.7, and flows of domains with 14 to 42 % folded.  One between two states ended at a correlation of
+0.95 by a wrong way, 4.1 Å from the true positions, and gave it away by a strain of 0.73 and 6 % folded; an earlier
+checkpoint, of a correlation of 0.85 and a strain of 0.14, was at 2.4 Å.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ..flow.price import TOLERABLE_STRAIN, price
+from .measures import Measures
+
+WORDS = ("good", "doubtful", "poor")
+
+_LOW_CORRELATION = (0.8, 0.6)
+_LEAST_CLOSED = (0.5, 0.25)
+_MOST_LEFT = (0.3, 0.6)
+_TIMES_TARGET_RESOLUTION, _RESOLVED = 2.0, 3.0
+_MOST_STRAIN = (TOLERABLE_STRAIN, 0.4)
+_MOST_FOLDED = (0.005, 0.05)
+_LEAST_VOLUME, _MOST_VOLUME = 0.25, 4.0
+_MOST_OUTSIDE = (0.01, 0.1)
+_HELD_OUT_FALL = (0.02, 0.1)
+_HELD_OUT_BELOW = 0.15
+_VALIDATION_RISE = (1.1, 1.5)
+_STILL_GAINING = 0.01  # in a tenth of the steps
+_AT_REST = 0.02  # strain of a network's random start
+_SAME_RESOLUTION = 1.02
+
+
+class Verdict(NamedTuple):
+    """One of `WORDS`, and why: what speaks against the morph, the worst first; if nothing does, what speaks for it."""
+
+    word: str
+    reasons: tuple[str, ...]
+
+
+class _Finding(NamedTuple):
+    severity: int  # index of the word
+    text: str
+
+
+def best_checkpoint(rows: Sequence[Measures]) -> int:
+    """Which checkpoint to use.
+
+    The one of the highest correlation, on held-out voxels where there are some, after 0.1 is taken off for each unit of
+    strain above 0.3, and the share of the mass that is folded.  With a validation map only those count whose resolution
+    against it is within 2 % of the finest.  Of equal ones the first.
+
+    Args:
+        rows: of one run, at least one.
+    """
+    finest = min((row.validation for row in rows if not math.isnan(row.validation)), default=math.inf)
+    usable = [i for i, row in enumerate(rows) if not row.validation > _SAME_RESOLUTION * finest]
+    return max(usable, key=lambda i: _score(rows[i]))
+
+
+def verdict_on(
+    rows: Sequence[Measures],
+    best: int,
+    voxel_size: tuple[float, float, float],
+    target_resolution: float | None = None,
+) -> Verdict:
+    """Say whether the morph of the best checkpoint can be believed; the rules are in the module's text.
+
+    Args:
+        rows: of one run in the order of the steps, at least one.
+        best: index of the checkpoint that is used.
+        voxel_size: (z, y, x), Å.
+        target_resolution: Å, if the user knows it.
+    """
+    row = rows[best]
+    if any(math.isnan(value) for value in (row.correlation, row.strain, row.transport_distance)):
+        return Verdict(
+            "poor", (f"The flow of step {row.step} has lost its points: positions are no numbers any more.",)
+        )
+    start = rows[0] if rows[0].strain < _AT_REST else None
+    findings = [
+        *_arrival(row, start, max(voxel_size), target_resolution),
+        *_deformation(row),
+        *_course(rows, best, start),
+    ]
+    worst = max(finding.severity for finding in findings)
+    against = sorted((f for f in findings if f.severity > 0), key=lambda f: -f.severity)
+    return Verdict(WORDS[worst], tuple(finding.text for finding in against or findings))
+
+
+def _score(row: Measures) -> float:
+    correlation = row.correlation if math.isnan(row.held_out) else row.held_out
+    score = correlation - price(row.strain, row.folded)
+    return -math.inf if math.isnan(score) else score
+
+
+def _arrival(
+    row: Measures, start: Measures | None, voxel: float, target_resolution: float | None
+) -> Iterator[_Finding]:
+    """Does the initial map become the target?"""
+    severity, text = (
+        _below(row.correlation, _LOW_CORRELATION),
+        f"The correlation with the target is {row.correlation:.3f}",
+    )
+    if start is not None and start.correlation < 1:
+        closed = (row.correlation - start.correlation) / (1 - start.correlation)
+        severity = max(severity, _below(closed, _LEAST_CLOSED))
+        text += f", from {start.correlation:.3f} at the start: {max(0.0, closed):.0%} of the gap is closed"
+    yield _Finding(severity, text + ".")
+    left = row.transport_distance
+    if start is not None and start.transport_distance > 0:
+        share = left / start.transport_distance
+        yield _Finding(
+            _above(share, _MOST_LEFT) if left > voxel else 0,
+            f"The mass would have to go {left:.2g} Å further ({left / voxel:.2g} voxels) to become the target; at the "
+            f"start it was {start.transport_distance:.2g} Å.",
+        )
+    yield from _detail(row, start, voxel, target_resolution)
+    severity = _above(row.mass_outside, _MOST_OUTSIDE)
+    if severity:
+        yield _Finding(severity, f"{row.mass_outside:.1%} of the mass has left the box. Use maps in a larger box.")
+
+
+def _detail(row: Measures, start: Measures | None, voxel: float, target_resolution: float | None) -> Iterator[_Finding]:
+    text = f"The generated map agrees with the target to {row.resolution:.3g} Å (FSC = 0.5)"
+    unresolved = row.resolution > _RESOLVED * voxel
+    if start is not None and unresolved and row.resolution >= start.resolution:
+        yield _Finding(2, f"{text}, no better than the initial map does, {start.resolution:.3g} Å.")
+    elif target_resolution is not None and row.resolution > _TIMES_TARGET_RESOLUTION * target_resolution:
+        yield _Finding(1, f"{text}; the target itself has detail to {target_resolution:.3g} Å.")
+    else:
+        yield _Finding(0, text + ".")
+
+
+def _deformation(row: Measures) -> Iterator[_Finding]:
+    """Is it deformed as molecules are?"""
+    severity = _above(row.strain, _MOST_STRAIN)
+    if severity:
+        text = (
+            f"Pieces of the map change shape by {row.strain:.0%} on average (strain), more than parts of a molecule "
+            f"do: the maps may not be two states of one molecule, or the flow is so free that it fits noise."
+        )
+    else:
+        text = f"Pieces of the map keep their shape: the strain is {row.strain:.2f}, 0 being rigid."
+    yield _Finding(severity, text)
+    severity = _above(row.folded, _MOST_FOLDED)
+    if severity:
+        yield _Finding(
+            severity, f"Space is turned inside out for {row.folded:.1%} of the mass (folded), which no motion does."
+        )
+    low, high = row.volume_change_low, row.volume_change_high
+    if low < _LEAST_VOLUME or high > _MOST_VOLUME:
+        yield _Finding(
+            1,
+            f"Volume is not kept: it changes by factors from {low:.2f} to {high:.2f} (98 % of the mass), where a "
+            f"molecule keeps to about 1.",
+        )
+
+
+def _course(rows: Sequence[Measures], best: int, start: Measures | None) -> Iterator[_Finding]:
+    """Did training go too far, or not far enough?"""
+    row, last = rows[best], rows[-1]
+    if not math.isnan(row.held_out):
+        yield _held_out(row, start, last)
+    if not math.isnan(row.validation):
+        text = f"Against the validation map the resolution is {row.validation:.3g} Å"
+        severity = _above(last.validation / row.validation, _VALIDATION_RISE)
+        if severity:
+            text = f"Overfitting: a{text[1:]} at step {row.step} and {last.validation:.3g} Å at step {last.step}"
+        yield _Finding(severity, text + ".")
+    if row.strain < _MOST_STRAIN[0] and last.strain > _MOST_STRAIN[1]:
+        yield _Finding(
+            1,
+            f"Overfitting, or a wrong way: the strain grew from {row.strain:.2f} at step {row.step} to "
+            f"{last.strain:.2f} at step {last.step}.",
+        )
+    if best == len(rows) - 1:
+        tenth = 0.1 * last.step
+        earlier = next((r for r in reversed(rows) if r.step <= last.step - tenth), last)
+        gained = last.correlation - earlier.correlation
+        if earlier is not rows[0] and gained * tenth > _STILL_GAINING * (last.step - earlier.step):
+            yield _Finding(
+                1,
+                f"Training ended while it still improved: the correlation gained {gained:.3f} since step "
+                f"{earlier.step}.",
+            )
+
+
+def _held_out(row: Measures, start: Measures | None, last: Measures) -> _Finding:
+    text = f"Held-out correlation is {row.held_out:.3f} at step {row.step}"
+    if start is not None and row.held_out < start.held_out - _HELD_OUT_FALL[0]:
+        return _Finding(
+            2, f"Overfitting: held-out correlation fell from {start.held_out:.3f} at the start to {row.held_out:.3f}."
+        )
+    if row.held_out - last.held_out > _HELD_OUT_FALL[0]:
+        severity = _above(row.held_out - last.held_out, _HELD_OUT_FALL)
+        return _Finding(severity, f"Overfitting: h{text[1:]} and {last.held_out:.3f} at step {last.step}.")
+    if row.correlation - row.held_out > _HELD_OUT_BELOW:
+        return _Finding(2, f"Overfitting: h{text[1:]}, far below {row.correlation:.3f} where training saw the target.")
+    return _Finding(0, text + ".")
+
+
+def _above(value: float, limits: tuple[float, float]) -> int:
+    """0, 1 or 2: how many limits are passed, the second being the higher."""
+    return sum(value > limit for limit in limits)
+
+
+def _below(value: float, limits: tuple[float, float]) -> int:
+    return sum(value < limit for limit in limits)

@@ -1,0 +1,125 @@
+"""How alike two maps on one grid are: Fourier shell correlation, and correlation as ChimeraX reports it.
+
+Arrays run z, y, x.  The shell correlation of maps with Fourier transforms A and B is, over the modes k of one shell,
+Re Σ A(k) B*(k) / √(Σ |A(k)|² Σ |B(k)|²): Harauz & van Heel, Optik 73 (1986) 146.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import InputError
+
+
+def fourier_shell_correlation(
+    density_a: np.ndarray, density_b: np.ndarray, voxel_size: tuple[float, float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correlate two maps shell by shell in Fourier space.
+
+    Shells are as thick as the finest frequency step, 1 / (longest side of the box), and centred on its multiples, up to
+    the Nyquist frequency of the coarsest axis; the mean of the maps (frequency 0) is in none.
+
+    Args:
+        density_a: (nz, ny, nx), map units.
+        density_b: (nz, ny, nx), map units, on the same grid.
+        voxel_size: (z, y, x), Å.
+    Returns:
+        frequencies: (n_shells,), 1/Å, the middle of each shell.
+        correlation: (n_shells,), from -1 to 1; 0 in a shell where one of the maps is zero.
+    Raises:
+        InputError: the maps differ in shape.
+    """
+    _check_shapes(density_a, density_b)
+    grid_shape = density_a.shape
+    longest_side = max(n * size for n, size in zip(grid_shape, voxel_size))
+    n_shells = math.floor(longest_side / (2 * max(voxel_size)) + 1e-6)  # 1e-6: a Nyquist shell lost by rounding
+    shells = _shell_numbers(grid_shape, voxel_size, longest_side).ravel()
+    # The transform of a real map repeats itself at -k: modes that rfftn leaves out count by their partners.
+    repeats = np.full(grid_shape[2] // 2 + 1, 2.0)
+    repeats[0] = 1
+    if grid_shape[2] % 2 == 0:
+        repeats[-1] = 1
+    modes_a, modes_b = np.fft.rfftn(_float64(density_a)), np.fft.rfftn(_float64(density_b))
+
+    def sum_over_shells(values: np.ndarray) -> np.ndarray:
+        sums: np.ndarray = np.bincount(shells, weights=(values * repeats).ravel(), minlength=n_shells + 1)
+        return sums[1 : n_shells + 1]
+
+    cross = sum_over_shells((modes_a * modes_b.conj()).real)
+    power_a, power_b = sum_over_shells(np.abs(modes_a) ** 2), sum_over_shells(np.abs(modes_b) ** 2)
+    norm = np.sqrt(power_a) * np.sqrt(power_b)  # the root of each: their product may overflow
+    correlation = np.divide(cross, norm, out=np.zeros(n_shells), where=norm > 0)
+    return np.arange(1, n_shells + 1) / longest_side, np.clip(correlation, -1, 1)
+
+
+def resolution_at(frequencies: np.ndarray, correlation: np.ndarray, threshold: float) -> float:
+    """Where a shell correlation first falls below a threshold, by linear interpolation in frequency.
+
+    Args:
+        frequencies: (n_shells,), 1/Å, ascending.
+        correlation: (n_shells,).
+        threshold: 0.143 between half-maps, 0.5 against another map.
+    Returns:
+        Å.  Where it never falls below, that of the last shell: Nyquist, a bound from above.  Where it is below from the
+        first shell on, that of the first: the longest side of the box, so nothing is resolved.
+    """
+    below = np.flatnonzero(np.asarray(correlation) < threshold)
+    if len(below) == 0:
+        return float(1 / frequencies[-1])
+    after = int(below[0])
+    if after == 0:
+        return float(1 / frequencies[0])
+    before = after - 1
+    part = (correlation[before] - threshold) / (correlation[before] - correlation[after])
+    return float(1 / (frequencies[before] + part * (frequencies[after] - frequencies[before])))
+
+
+def correlation(density_a: np.ndarray, density_b: np.ndarray) -> float:
+    """Correlation about zero, <a, b> / (|a| |b|), over all voxels; 0.0 where a map is zero everywhere.
+
+    This is "correlation" of ChimeraX's `measure correlation` with `envelope false`; by default ChimeraX compares only
+    where the first map is above its level.
+
+    Args:
+        density_a: (nz, ny, nx), map units.
+        density_b: (nz, ny, nx), map units, on the same grid.
+    Raises:
+        InputError: the maps differ in shape.
+    """
+    _check_shapes(density_a, density_b)
+    a, b = _float64(density_a).ravel(), _float64(density_b).ravel()
+    norm = math.sqrt(a @ a) * math.sqrt(b @ b)
+    return float(a @ b) / norm if norm > 0 else 0.0
+
+
+def correlation_about_mean(density_a: np.ndarray, density_b: np.ndarray) -> float:
+    """The same after each map's mean is taken off (Pearson); 0.0 where a map is constant."""
+    _check_shapes(density_a, density_b)
+    if np.ptp(density_a) == 0 or np.ptp(density_b) == 0:  # else rounding of the mean would be correlated
+        return 0.0
+    a, b = _float64(density_a), _float64(density_b)
+    return correlation(a - a.mean(), b - b.mean())
+
+
+def _check_shapes(density_a: np.ndarray, density_b: np.ndarray) -> None:
+    if density_a.shape != density_b.shape:
+        a, b = ("x".join(str(n) for n in density.shape[::-1]) for density in (density_a, density_b))
+        raise InputError(f"The maps must share a grid: one has {a} voxels, the other {b}. Resample one of them first.")
+
+
+def _shell_numbers(
+    grid_shape: tuple[int, ...], voxel_size: tuple[float, float, float], longest_side: float
+) -> np.ndarray:
+    """Which shell each mode of rfftn lies in, (nz, ny, nx // 2 + 1)."""
+    (nz, ny, nx), (z_size, y_size, x_size) = grid_shape, voxel_size
+    kz, ky, kx = np.fft.fftfreq(nz, z_size), np.fft.fftfreq(ny, y_size), np.fft.rfftfreq(nx, x_size)
+    squared = kz[:, np.newaxis, np.newaxis] ** 2 + ky[:, np.newaxis] ** 2 + kx**2  # 1/Å²
+    numbers: np.ndarray = np.floor(longest_side * np.sqrt(squared) + 0.5).astype(np.intp)
+    return numbers
+
+
+def _float64(density: np.ndarray) -> np.ndarray:
+    """For exact sums, and because numpy 1 and 2 transform float32 differently."""
+    return np.asarray(density, dtype=np.float64)

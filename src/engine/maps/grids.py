@@ -1,0 +1,103 @@
+"""Maps put on one grid: what a header leaves open taken from the other map, and resampling.
+
+Arrays, sizes and positions run z, y, x; lengths are in Å.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ..errors import InputError
+from .density_map import PLACE_TOLERANCE, DensityMap, extent_text, grid_text, no_voxel_size_note, same_grid
+
+
+def on_grid_of(density_map: DensityMap, other: DensityMap) -> tuple[DensityMap, str]:
+    """A map on another's grid: taken as it is where the grids are one, else resampled.
+
+    Returns:
+        The map, what its header leaves open taken from `other`; and a sentence for the user, "" if it was there.
+    Raises:
+        InputError: the two boxes do not overlap.
+    """
+    placed = assume_grid_of(density_map, other)
+    if same_grid(placed, other):
+        return placed, ""
+    said = f"{placed.name} ({grid_text(placed)}) is resampled onto the grid of {other.name} ({grid_text(other)})."
+    return resample(placed, other), said
+
+
+def resample(density_map: DensityMap, onto: DensityMap) -> DensityMap:
+    """Interpolate a map on another's grid: trilinear, zero outside.
+
+    Outside is what lies more than 0.05 voxel beyond the centres of the outermost voxels.  Along an axis where the
+    voxels of `onto` are k >= 1.5 times larger, the interpolating triangle is made round(k) voxels wide instead of one,
+    which averages what the coarser grid cannot hold.  Away from the edges linear functions stay exact.
+
+    Args:
+        density_map: what to interpolate.
+        onto: the grid; its density is not looked at.
+    Returns:
+        The density and name of `density_map` on the grid of `onto`.
+    Raises:
+        InputError: the two boxes do not overlap.
+    """
+    density = density_map.density
+    for axis in range(3):
+        ratio = onto.voxel_size[axis] / density_map.voxel_size[axis]
+        start = (onto.origin[axis] - density_map.origin[axis]) / density_map.voxel_size[axis]
+        positions = start + ratio * np.arange(onto.grid_shape[axis])  # voxels of density_map
+        n = density_map.grid_shape[axis]
+        inside = (positions >= -PLACE_TOLERANCE) & (positions <= n - 1 + PLACE_TOLERANCE)
+        if not inside.any():
+            raise InputError(
+                f"The maps must overlap: {density_map.name} lies at {extent_text(density_map)}, {onto.name} at "
+                f"{extent_text(onto)}. Move one onto the other first, or mend the origin in its header."
+            )
+        density = _interpolate(density, axis, np.clip(positions, 0, n - 1), inside, width=max(1, round(ratio)))
+    return dataclasses.replace(onto, density=density, name=density_map.name, notes=density_map.notes)
+
+
+def assume_grid_of(density_map: DensityMap, other: DensityMap) -> DensityMap:
+    """Give a map whose voxel size is not known the other's.
+
+    Where its nstart and origin words are all zero too, and the two have one shape, it gets the other's origin as well.
+    A map whose voxel size is known comes back as it is.
+    """
+    if density_map.voxel_size_known or not other.voxel_size_known:
+        return density_map
+    notes = tuple(note for note in density_map.notes if note != no_voxel_size_note(density_map.name))
+    assumed = dataclasses.replace(
+        density_map,
+        voxel_size=other.voxel_size,
+        voxel_size_known=True,
+        notes=(*notes, f"{density_map.name} says no voxel size; that of {other.name} is taken."),
+    )
+    if any(density_map.nstart) or any(density_map.header_origin) or density_map.grid_shape != other.grid_shape:
+        return assumed
+    return dataclasses.replace(assumed, nstart=other.nstart, header_origin=other.header_origin)
+
+
+def _interpolate(density: np.ndarray, axis: int, positions: np.ndarray, inside: np.ndarray, width: int) -> np.ndarray:
+    """Weighted mean under a triangle round each position along one axis; 0 where it is not inside.
+
+    Where a wide triangle hangs over an edge, the outermost values count for what is not there.
+
+    Args:
+        density: (…, n, …).
+        axis: the axis of n.
+        positions: (m,), voxels, in [0, n - 1].
+        inside: (m,).
+        width: of the triangle, voxels; 1 is linear interpolation.
+    Returns:
+        (…, m, …).
+    """
+    n = density.shape[axis]
+    taps = np.floor(positions).astype(np.intp) + np.arange(1 - width, 1 + width)[:, np.newaxis]  # (2 width, m)
+    weights = np.maximum(0, 1 - np.abs(taps - positions) / width) * inside / width  # of sum 1, or 0 outside
+    across = tuple(other for other in range(3) if other != axis)
+    result = np.zeros((*density.shape[:axis], len(positions), *density.shape[axis + 1 :]), np.float32)
+    for tap, weight in zip(np.clip(taps, 0, n - 1), weights.astype(np.float32)):
+        result += density.take(tap, axis=axis) * np.expand_dims(weight, across)
+    return result

@@ -1,0 +1,157 @@
+"""From two maps on one grid to what training works on: threshold, equal mass, binning, points.
+
+Arrays are (nz, ny, nx).  Positions are (z, y, x) in units of the longest box side: voxel i of a grid whose voxels have
+the side h lies at (i + 0.5)·h.  Binning by b makes the side b·h, so a network trained on binned maps fits full ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .density_map import DensityMap, grid_text, same_grid
+
+_LEAST_WEIGHT = 1e-6  # of a point, as a share of the map's maximum
+_FAINT = 0.25  # of the level
+_SUGGESTED_SHARE = 0.01  # of the voxels above a suggested level, as ChimeraX's first contour
+
+Array = NDArray[np.float32]
+
+
+class PreparedPair(NamedTuple):
+    """What training works on; `initial` has the maximum 1 before binning, `target` the same sum."""
+
+    initial: Array  # (nz, ny, nx)
+    target: Array  # (nz, ny, nx)
+    voxel: float  # side of a voxel in units of the longest box side of the maps as they came
+    support: NDArray[np.int64]  # (n, 3) voxel (z, y, x) of each point
+    weights: Array  # (n,)
+    seen: Array | None = None  # (nz, ny, nx), what share of a voxel of the target is not held out
+
+    @property
+    def grid_shape(self) -> tuple[int, int, int]:
+        """(nz, ny, nx) after binning."""
+        nz, ny, nx = self.initial.shape
+        return nz, ny, nx
+
+
+def prepare(
+    initial: DensityMap,
+    target: DensityMap,
+    initial_level: float,
+    target_level: float,
+    bin_size: int = 1,
+    margin: int = 0,
+    held_out: NDArray[np.bool_] | None = None,
+) -> PreparedPair:
+    """Threshold both maps, give the target the initial's mass, bin them, and take the points.
+
+    Args:
+        margin: voxels round what is above the level whose density is kept too where it is not faint: the slopes of
+            the molecule's surface without the noise far from it.
+        held_out: (nz, ny, nx), voxels of the target that training is not to see.
+    Raises:
+        InputError: the maps are on different grids, a level is above its map's maximum or negative, or nothing is left.
+    """
+    if not same_grid(initial, target):
+        raise InputError(
+            f"The maps must share a grid: {initial.name} is {grid_text(initial)}, {target.name} is "
+            f"{grid_text(target)}. Resample one of them first."
+        )
+    if bin_size > min(initial.grid_shape):
+        raise InputError(f"A binning of {bin_size} leaves nothing of a box of {grid_text(initial)}. Use a smaller one.")
+    kept_initial, kept_target = (
+        _with_margin(density_map.density, above_level(density_map, level), _FAINT * level, margin)
+        for density_map, level in ((initial, initial_level), (target, target_level))
+    )
+    a = kept_initial / kept_initial.max()
+    b = kept_target * (a.sum(dtype=np.float64) / kept_target.sum(dtype=np.float64))
+    a, b = bin_density(a, bin_size), bin_density(b.astype(np.float32), bin_size)
+    support = np.argwhere(a >= _LEAST_WEIGHT)
+    if len(support) == 0:
+        raise InputError(
+            f"Nothing is left of {initial.name} above level {initial_level:g} with binning {bin_size}. "
+            f"Lower the level or the binning."
+        )
+    weights = a[tuple(support.T)]
+    seen = None if held_out is None else bin_density((~held_out).astype(np.float32), bin_size)
+    return PreparedPair(a, b, bin_size / max(initial.grid_shape), support, weights, seen)
+
+
+def above_level(density_map: DensityMap, level: float) -> Array:
+    """The density with all that is below the level set to zero; (nz, ny, nx), map units.
+
+    Raises:
+        InputError: the level is negative, not a number, or nothing reaches it.
+    """
+    density = density_map.density
+    low, high = float(density.min()), float(density.max())
+    span = f"{density_map.name} has values from {low:.4g} to {high:.4g}"
+    if high <= 0:
+        raise InputError(f"{span}: there is no density above zero to move. Is it the right map?")
+    if not level >= 0:
+        raise InputError(
+            f"Level {level:g} cannot be used: only density above zero can be moved, and {span}. "
+            f"A level of {suggested_level(density_map):.3g} keeps its highest 1 %."
+        )
+    if level > high:
+        raise InputError(
+            f"Level {level:g} keeps nothing: {span}. "
+            f"A level of {suggested_level(density_map):.3g} keeps its highest 1 %."
+        )
+    return np.where(density < level, np.float32(0), density)
+
+
+def _with_margin(density: Array, kept: Array, faintest: float, margin: int) -> Array:
+    """What is kept, and what is not faint within `margin` voxels of it, counted along the axes."""
+    near = kept > 0
+    for _ in range(margin):
+        wider = near.copy()
+        for axis in range(3):
+            forward, back = [slice(None)] * 3, [slice(None)] * 3
+            forward[axis], back[axis] = slice(1, None), slice(None, -1)
+            wider[tuple(forward)] |= near[tuple(back)]
+            wider[tuple(back)] |= near[tuple(forward)]
+        near = wider
+    return np.where(near & (density > faintest), density, np.float32(0)) if margin else kept
+
+
+def suggested_level(density_map: DensityMap) -> float:
+    """A level that keeps the highest hundredth of the voxels; map units."""
+    values = density_map.density.ravel()
+    n_below = min(values.size - 1, int((1 - _SUGGESTED_SHARE) * values.size))
+    return max(0.0, float(np.partition(values, n_below)[n_below]))
+
+
+def bin_density(density: Array, bin_size: int) -> Array:
+    """Means of bin_size³ blocks; a box that does not divide is padded with zeros at its far ends.
+
+    Args:
+        density: (nz, ny, nx).
+        bin_size: voxels a side of a block.
+    Returns:
+        (⌈nz/b⌉, ⌈ny/b⌉, ⌈nx/b⌉).
+    """
+    if bin_size == 1:
+        return density
+    padded = np.pad(density, [(0, -n % bin_size) for n in density.shape])
+    nz, ny, nx = (n // bin_size for n in padded.shape)
+    blocks = padded.reshape(nz, bin_size, ny, bin_size, nx, bin_size)
+    return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float64), dtype=np.float32)
+
+
+def level_of_same_volume(density: NDArray[np.float32], n_voxels: int) -> float:
+    """The level at or above which n_voxels voxels of a map lie, and no voxel that is not above zero.
+
+    A map that has been carried is a little lower at its rim than the one it was made of, so that the same level would
+    keep less of it, and from leg to leg less and less.
+
+    Args:
+        density: (nz, ny, nx), not all zero.
+        n_voxels: 1 or more, not more than there are voxels.
+    """
+    values = np.partition(density.ravel(), -n_voxels)[-n_voxels:]
+    return float(values[values > 0].min())

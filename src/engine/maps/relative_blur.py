@@ -1,0 +1,83 @@
+"""How much coarser one map is than another: the Gaussian that makes the power of one fall like that of the other.
+
+A Gaussian blur of standard deviation σ (Å) multiplies a map's power at the spatial frequency s (1/Å) by
+exp(-4π²σ²s²).  So the logarithm of the ratio of two maps' radial power is a line in s² if one is, but for a motion of
+its parts, a blurred copy of the other: Wilson, Nature 150 (1942) 152; Rosenthal & Henderson, J. Mol. Biol. 333 (2003)
+721.  In the words of those papers, B = 8π²σ².
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+_TIMES_NOISE = 5.0  # power that a shell must have
+_FAINTEST = 1e-6  # of the mean power; below, density cut off at the faces of the box may be all that shows
+_FEWEST_SHELLS = 4
+
+
+class _Power(NamedTuple):
+    """Power of the modes in each shell, and of those beyond the last one: the noise.
+
+    It is the median, which does not see the few modes along the axes that density at the faces of the box fills.
+    """
+
+    squared_frequency: NDArray[np.float64]  # (n_shells,), 1/Å²
+    power: NDArray[np.float64]  # (n_shells,)
+    n_modes: NDArray[np.float64]  # (n_shells,)
+    noise: float
+
+
+def estimate_blur(initial: np.ndarray, target: np.ndarray, voxel_size: tuple[float, float, float]) -> float:
+    """Standard deviation of the Gaussian by which the initial map must be blurred to be as coarse as the target.
+
+    Shells count while both maps have signal there, several times the noise; that is the power of the corners of Fourier
+    space, where white noise shows as it is and density hardly.  They count by what they tell: the number of their
+    modes, and the share of signal.
+
+    Args:
+        initial, target: (nz, ny, nx) on one grid, of any scale; without a threshold, whose edges are sharp.
+        voxel_size: (z, y, x), Å.
+    Returns:
+        Å; 0.0 where the target is as sharp as the initial map or sharper, or too few shells have signal to tell.
+    Raises:
+        InputError: the maps differ in shape.
+    """
+    if initial.shape != target.shape:
+        a, b = ("x".join(str(n) for n in density.shape[::-1]) for density in (initial, target))
+        raise InputError(f"The maps must share a grid: one has {a} voxels, the other {b}. Resample one of them first.")
+    powers = [_radial_power(density, voxel_size) for density in (initial, target)]
+    signal = [p.power - p.noise for p in powers]
+    clear = np.logical_and(*((p.power > _TIMES_NOISE * p.noise) & (p.power > 0) for p in powers))
+    n_clear = int(np.argmin(clear)) if not clear.all() else len(clear)  # up to the first shell that is not
+    if n_clear < _FEWEST_SHELLS:
+        return 0.0
+    share = np.multiply(*(s[:n_clear] / p.power[:n_clear] for s, p in zip(signal, powers)))
+    weights = powers[0].n_modes[:n_clear] * share**2
+    x, y = powers[0].squared_frequency[:n_clear], np.log(signal[1][:n_clear] / signal[0][:n_clear])
+    x, y = x - np.average(x, weights=weights), y - np.average(y, weights=weights)
+    slope = float((weights * x * y).sum() / (weights * x * x).sum())
+    return math.sqrt(max(0.0, -slope)) / (2 * math.pi)
+
+
+def _radial_power(density: np.ndarray, voxel_size: tuple[float, float, float]) -> _Power:
+    """Power by shells one frequency step of the longest side thick, from one step to the Nyquist frequency."""
+    longest_side = max(n * size for n, size in zip(density.shape, voxel_size))
+    n_shells = math.floor(longest_side / (2 * max(voxel_size)) + 1e-6)
+    z, y, x = (np.fft.fftfreq(n, size) for n, size in zip(density.shape, voxel_size))
+    x = np.abs(x[: density.shape[2] // 2 + 1])
+    squared = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2
+    shells = np.minimum(np.floor(longest_side * np.sqrt(squared) + 0.5).astype(np.intp), n_shells + 1).ravel()
+    power = np.abs(np.fft.rfftn(np.asarray(density, dtype=np.float64))) ** 2
+    n_modes = np.bincount(shells, minlength=n_shells + 2)
+    order = np.lexsort((power.ravel(), shells))
+    middles = np.cumsum(n_modes) - (n_modes + 1) // 2
+    medians = power.ravel()[order][np.clip(middles, 0, power.size - 1)]
+    squares = np.bincount(shells, weights=squared.ravel(), minlength=n_shells + 2) / np.maximum(n_modes, 1)
+    noise = max(float(medians[-1]), _FAINTEST * float(power.mean()))
+    return _Power(squares[1:-1], medians[1:-1], n_modes[1:-1].astype(np.float64), noise)

@@ -1,0 +1,307 @@
+"""Recipe auto: from two maps to a flow without anything to choose.
+
+    1. Several starts on a coarse grid: a network, and rigid domains of several sizes, each by transport and then by
+       correlation.  Which of them has found the right matching is not seen in the loss: they are compared by their
+       correlation with the target at finer detail than they were trained on, less a price for strain and folds.
+    2. The best goes on from coarse to fine detail, by correlation: both maps blurred at first, at last the
+       generated map at the resolution of the target.
+
+Every stage ends when nothing improves.  To whoever calls it, the whole is one training: `AutoTraining` has the members
+of `Training`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..flow.checkpoint import field_of_state, state_of_field
+from ..flow.deformation import deformation
+from ..flow.domains import CombinedField, DomainField
+from ..flow.fields import new_field, new_network
+from ..flow.price import price
+from ..flow.symmetry import Symmetry
+from ..flow.velocity import Field
+from ..maps.density_map import DensityMap, voxel_side
+from ..maps.preparation import PreparedPair, prepare
+from ..options import TrainingOptions
+from .training import Training
+
+_COARSE_VOXEL = 5.0  # Å, at most, in the starts
+_COARSE_POINTS = 3000  # at most, in the starts; for these, voxels may be larger
+_STEPS_TO_JUDGE = 50  # a stage ends when this many steps have gained less than a share of all it has gained
+_LEAST_GAIN = 0.01
+_DOMAINS = (12, 24)
+_TURN = math.radians(25)
+_DIRECTIONS = ("the axis", "the radius", "the tangent")
+_POINTS_OF_A_DOMAIN = 4  # at least
+_DOMAINS_OF_A_UNIT = (4, 8)  # where there is a symmetry
+_RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, of the starts
+_BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
+_FINE_BLUR = 1.0  # Å, at which starts are compared
+
+
+class Stage(NamedTuple):
+    """So many steps of one kind on one grid."""
+
+    text: str  # what the user is told
+    start: int | None  # of which start; None for the one chosen
+    loss: str
+    bin_size: int
+    n_steps: int
+    first_rate: float
+    last_rate: float
+    blur: float = 0.0  # Å, standard deviation by which both maps are blurred beyond the target's own resolution
+    margin: int = 0  # voxels, see `prepare`
+
+
+class Start(NamedTuple):
+    """A flow to begin with."""
+
+    flow: str
+    n_domains: int | None = None
+    turn: tuple[int, float] | None = None  # of the units of a symmetry, see `DomainField.turn_units`
+
+    def __str__(self) -> str:
+        text = self.flow if self.n_domains is None else f"{self.n_domains} domains"
+        if self.turn is None:
+            return text
+        direction, angle = self.turn
+        return f"{text}, units turned by {math.degrees(angle):.0f}° about {_DIRECTIONS[direction]}"
+
+
+class AutoTraining:
+    """The stages of the recipe one after the other, with the members of `Training`.
+
+    Args:
+        initial, target: on one grid.
+        options: levels, seed, symmetry, flow and whatever of depth, width and epsilon is not to be the default.
+        target_blur: Å, standard deviation of the Gaussian that makes the initial as coarse as the target.
+        symmetry: of both maps.
+        device: where to compute.
+        held_out: (nz, ny, nx), voxels of the target that it is not to see.
+    """
+
+    def __init__(
+        self,
+        initial: DensityMap,
+        target: DensityMap,
+        options: TrainingOptions,
+        target_blur: float,
+        symmetry: Symmetry | None,
+        device: torch.device,
+        held_out: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.options = options
+        self.step = 0
+        self.notes: list[str] = []  # for the user, until taken
+        self._maps, self._symmetry, self._device, self._target_blur = (initial, target), symmetry, device, target_blur
+        self._held_out = held_out
+        self._voxel_size = voxel_side(initial.voxel_size)
+        self._pairs: dict[tuple[int, int], PreparedPair] = {}
+        self._starts = _starts(options, symmetry)
+        self.stages = self._plan()
+        planned = sum(stage.n_steps for stage in self.stages)
+        self.n_steps = planned if options.n_steps is None else min(planned, options.n_steps)
+        self._losses: list[float] = []  # of the stages before
+        self._ended: list[dict[str, Any]] = []  # state and score of each start that is done
+        self._training: Training
+        self._begin(0, self._new_field(self._starts[0]))
+
+    @property
+    def velocity(self) -> Field:
+        """The field of the present stage."""
+        return self._training.velocity
+
+    @property
+    def n_points(self) -> int:
+        """Of the present stage."""
+        return self._training.n_points
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no step left to make."""
+        return self._stage == len(self.stages) or self.step >= self.n_steps
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of every step so far, each of its stage's kind (waits for the device).
+
+        Raises:
+            InputError: a loss is not a number: training has diverged.
+        """
+        return self._losses + self._training.losses
+
+    def mass_outside(self) -> float:
+        """As `Training.mass_outside`."""
+        return self._training.mass_outside()
+
+    def evaluate(self) -> None:
+        """As `Training.evaluate`."""
+        self._training.evaluate()
+
+    def update(self) -> None:
+        """As `Training.update`; at the end of a stage go on to the next."""
+        stage = self.stages[self._stage]
+        done = self._training.step
+        decay = (stage.last_rate / stage.first_rate) ** (done / stage.n_steps)
+        self._training.set_learning_rate(stage.first_rate * decay)
+        self._training.update()
+        self.step += 1
+        if self._training.step >= stage.n_steps or self._has_settled():
+            self._end_stage()
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs to go on exactly, for the step that was evaluated last."""
+        return {
+            **self._training.state(),
+            "step": self.step,
+            "stage": self._stage,
+            "stage_step": self._training.step,
+            "ended": self._ended,
+            "losses": torch.tensor(self.losses[: self.step + 1], dtype=torch.float64),
+            "stage_losses": len(self._losses),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`; its step is to be evaluated again."""
+        try:
+            self.step, self._ended = int(state["step"]), list(state["ended"])
+            before = int(state["stage_losses"])
+            self._losses = state["losses"][:before].tolist()
+            stage = int(state["stage"])  # one beyond the last where all is done
+            self._begin(min(stage, len(self.stages) - 1), field_of_state(state["velocity"]))
+            self._stage = stage
+            self.notes.clear()
+            of_stage = {**state, "step": state["stage_step"], "losses": state["losses"][before:]}
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(
+                f"The saved state does not fit this run ({error}). Start afresh in another directory."
+            ) from error
+        self._training.restore(of_stage)
+
+    def _plan(self) -> list[Stage]:
+        voxel = self._voxel_size
+        coarse = max(1, math.floor(_COARSE_VOXEL / voxel))
+        while len(self._pair(coarse, 0).weights) > _COARSE_POINTS and coarse * 16 < min(self._maps[0].grid_shape):
+            coarse += 1
+        stages = []
+        for i, begun in enumerate(self._starts):
+            text = f"start {i + 1} of {len(self._starts)}, {begun}" if len(self._starts) > 1 else str(begun)
+            blur = coarse * voxel / _BLUR_SLOPES
+            stages.append(Stage(f"{text}: transport", i, "w2", coarse, 500, *_RATES[begun.flow]))
+            stages.append(Stage(f"{text}: correlation", i, "correlation", coarse, 100, 1e-3, 3e-4, blur))
+        rates = 1e-3, 5e-4, 2.5e-4, 1e-4
+        blurs = max(2.2, 1.5 * voxel), max(1.3, 0.9 * voxel), 0.0
+        names = "coarse", "finer", "the target's own"
+        for name, blur, n_steps, first, last in zip(names, blurs, (300, 400, 400), rates, rates[1:]):
+            total = math.hypot(blur, self._target_blur)
+            fitting = max(1, min(coarse, math.floor(_BLUR_SLOPES * total / voxel)))
+            text = f"refinement at {name} detail"
+            stages.append(Stage(text, None, "correlation", fitting, n_steps, first, last, blur, margin=int(blur == 0)))
+        return stages
+
+    def _pair(self, bin_size: int, margin: int) -> PreparedPair:
+        if (bin_size, margin) not in self._pairs:
+            levels = self.options.initial_level, self.options.target_level
+            self._pairs[bin_size, margin] = prepare(*self._maps, *levels, bin_size, margin, self._held_out)
+        return self._pairs[bin_size, margin]
+
+    def _new_field(self, start: Start) -> Field:
+        pair = self._pair(self.stages[0].bin_size, 0)
+        most = max(1, len(pair.weights) // _POINTS_OF_A_DOMAIN)
+        options = dataclasses.replace(self.options, n_domains=min(start.n_domains or 1, most))
+        field = new_field(start.flow, options, pair, self._symmetry)
+        if start.turn is not None:
+            assert isinstance(field, DomainField)
+            field.turn_units(*start.turn)
+        return field
+
+    def _begin(self, number: int, field: Field) -> None:
+        """Go to a stage with a field; the optimiser's memory is kept while field and loss stay the same."""
+        self._stage = number
+        stage = self.stages[number]
+        pair = self._pair(stage.bin_size, stage.margin)
+        options = dataclasses.replace(
+            self.options,
+            loss=stage.loss,
+            debiased=stage.loss == "w2",
+            learning_rate=stage.first_rate,
+            n_steps=stage.n_steps,
+        )
+        side = stage.bin_size * self._voxel_size  # Å
+        blurs = math.hypot(stage.blur, self._target_blur) / side, stage.blur / side
+        before = self._training if number else None
+        self._training = Training(pair, options, field, self._device, blurs)
+        if before is not None and before.velocity is field and before.options.loss == stage.loss:
+            self._training.take_over(before)
+        self.notes.append(f"Step {self.step}: {stage.text}, {len(pair.weights)} points.")
+
+    def _has_settled(self) -> bool:
+        """Whether the last steps have gained next to nothing of what the stage has gained."""
+        done = self._training.step
+        if done % _STEPS_TO_JUDGE or done < 3 * _STEPS_TO_JUDGE:
+            return False
+        means = np.reshape(self._training.losses[:done], (-1, _STEPS_TO_JUDGE)).mean(axis=1)
+        return bool(means[-2] - means[-1] < _LEAST_GAIN * (means[0] - means[-1]))
+
+    def _end_stage(self) -> None:
+        stage, following = self.stages[self._stage], self._stage + 1
+        if following == len(self.stages):
+            self._stage = following
+            return
+        self._losses += self._training.losses[: self._training.step]
+        then = self.stages[following]
+        field: Field = self._training.velocity
+        if then.start != stage.start:
+            self._ended.append({"field": state_of_field(field), "score": self._score(field)})
+            field = self._new_field(self._starts[then.start]) if then.start is not None else self._best()
+        self._begin(following, field)
+
+    def _score(self, field: Field) -> float:
+        """Correlation with the target at finer detail than the starts are trained on, less the price of deformation."""
+        blur = math.hypot(_FINE_BLUR, self._target_blur)
+        bin_size = max(1, math.floor(_BLUR_SLOPES * blur / self._voxel_size))
+        options = dataclasses.replace(self.options, loss="correlation", n_steps=0)
+        side = bin_size * self._voxel_size
+        pair = self._pair(bin_size, 0)
+        training = Training(pair, options, field, self._device, (blur / side, _FINE_BLUR / side))
+        points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
+        change = deformation(field, points, self._maps[0].voxel_size)[1]
+        weights = torch.from_numpy(pair.weights / pair.weights.sum()).to(change.strain)
+        strain = float((weights * change.strain**2).sum().sqrt())
+        folded = float((weights * (change.volume_change <= 0)).sum())
+        return 1 - training.loss() - price(strain, folded)
+
+    def _best(self) -> Field:
+        scores = [ended["score"] for ended in self._ended]
+        best = int(np.argmax(scores))
+        if len(scores) > 1:
+            said = ", ".join(f"{begun} {score:.3f}" for begun, score in zip(self._starts, scores))
+            self.notes.append(
+                f"Correlation of the starts at fine detail, less the price of strain and folds: {said}. "
+                f"Going on with {self._starts[best]}."
+            )
+        field = field_of_state(self._ended[best]["field"])
+        if isinstance(field, DomainField) and self.options.flow == "both":  # auto: it costs much and mends little
+            return CombinedField(field, new_network(self.options, self._symmetry))
+        return field
+
+
+def _starts(options: TrainingOptions, symmetry: Symmetry | None) -> list[Start]:
+    """With a symmetry of order g a network costs g times as much and domains cost next to nothing more."""
+    sizes = [n * symmetry.order for n in _DOMAINS_OF_A_UNIT] if symmetry else _DOMAINS
+    domains = [Start("domains", n) for n in ((options.n_domains,) if options.n_domains else sizes)]
+    if symmetry:  # the unit may turn too far for transport to see it
+        turns = itertools.product(range(3), (-_TURN, _TURN))
+        domains += [Start("domains", domains[0].n_domains, turn) for turn in turns]
+    network = [Start("network")]
+    auto = domains if symmetry else network + domains
+    return {"network": network, "domains": domains, "both": domains, "auto": auto}[options.flow]

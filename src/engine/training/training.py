@@ -1,0 +1,225 @@
+"""Training of a velocity field, step by step.
+
+The caller decides how often to look, to save and when to end; nothing here waits for the device between two steps.
+
+CryoTRANS 1.0.0 leaves the factor 1/h out of the derivative of its deposit, h being the voxel's side in units of the
+box.  Adam does not see the scale of a gradient, except beside its own 1e-8 and beside a second term.  The same steps
+follow from the true derivative with both scaled by 1/h: hence the two factors in `Training`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..flow.checkpoint import field_of_state, state_of_field
+from ..flow.integration import displacement
+from ..flow.velocity import Field
+from ..maps.gaussian_blur import gaussian_blur
+from ..maps.preparation import PreparedPair
+from ..options import TrainingOptions
+from .loss import (
+    DataLoss,
+    Target,
+    cell_lattice,
+    correlation_loss,
+    own_transport,
+    rigidity,
+    squared_difference,
+    transport_loss,
+)
+
+_ADAM_EPSILON = 1e-8
+
+
+class Training:
+    """One run: `evaluate` takes the loss and its derivative at the present weights, `update` makes the step.
+
+    Args:
+        pair: what `prepare` made of the maps.
+        options: loss, learning rate and the rest.
+        velocity: the field to be trained; it is changed in place and moved to the device.
+        device: where to compute.
+        blurs: standard deviations of the Gaussians for the generated and the target density, voxels of the pair;
+            of the correlation loss only.
+    """
+
+    def __init__(
+        self,
+        pair: PreparedPair,
+        options: TrainingOptions,
+        velocity: Field,
+        device: torch.device,
+        blurs: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        self.options = options
+        self.notes: list[str] = []  # for the user, until taken
+        self.velocity = velocity.to(device)
+        self.step = 0  # the step that the next `evaluate` belongs to
+        self._voxel = pair.voxel
+        self._weights = torch.from_numpy(pair.weights).to(device)
+        target = torch.from_numpy(np.ascontiguousarray(pair.target)).to(device)
+        seen = None if pair.seen is None else torch.from_numpy(pair.seen).to(device)
+        self._target = Target.of(gaussian_blur(target, blurs[1]), seen)
+        self._blur = blurs[0]
+        self._own: Tensor | None = None  # of the target, for debiased transport, and the epsilon and rounds it is for
+        self._own_is_for: tuple[float, int] | None = None
+        nodes = torch.from_numpy(pair.support)
+        self._cells: Tensor | None = None
+        if options.mu_mesh:
+            nodes, cells = cell_lattice(nodes, pair.grid_shape)
+            self._cells = cells.to(device)
+        self._start = ((nodes + 0.5) * pair.voxel).float().to(device)
+        # Apple's GPUs have no float64; elsewhere it keeps the deposit's shares as exact as the displacements are.
+        self._nodes = nodes.to(device, torch.float32 if device.type == "mps" else torch.float64)
+        # A correlation has no scale of its own.
+        epsilon = _ADAM_EPSILON / pair.voxel if options.loss != "correlation" else _ADAM_EPSILON**2
+        self._optimiser = torch.optim.Adam(self.velocity.parameters(), lr=options.learning_rate, eps=epsilon)
+        self._total_mass = float(pair.weights.sum(dtype=np.float64))
+        self._losses: list[float] = []
+        self._waiting: list[Tensor] = []  # losses that are still on the device
+        self._mass: Tensor | None = None
+
+    @property
+    def n_points(self) -> int:
+        """How many points are carried."""
+        return len(self._weights)
+
+    @property
+    def n_steps(self) -> int:
+        """How many there are to be."""
+        return self.options.n_steps or 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no step left to make."""
+        return self.step >= self.n_steps
+
+    def set_learning_rate(self, rate: float) -> None:
+        """For the steps from now on."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+
+    def take_over(self, earlier: Training) -> None:
+        """Go on with the optimiser's memory of an earlier training of the same field, as after a change of grid."""
+        state = self._optimiser.state_dict()
+        self._optimiser.load_state_dict({**state, "state": earlier._optimiser.state_dict()["state"]})
+
+    @torch.no_grad()
+    def loss(self) -> float:
+        """The loss at the present weights, of the data alone (waits for the device)."""
+        carried, _, points = self._carried()
+        data = self._data_loss(carried if points is None else carried.index_select(0, points))
+        return float(data.value)
+
+    def evaluate(self) -> None:
+        """Take the loss at the present weights, and its derivative."""
+        carried, cells, points = self._carried()
+        data = self._data_loss(carried if points is None else carried.index_select(0, points))
+        loss, objective = data.value, data.value
+        if cells is not None and self.options.mu_mesh:
+            mesh = self.options.mu_mesh * rigidity(carried, cells)
+            loss, objective = data.value + mesh, data.value + mesh / self._voxel
+        self._optimiser.zero_grad()
+        objective.backward()
+        # A position that is not a number is dropped by the deposit; in the loss it shall be seen.
+        self._waiting.append((loss + 0 * carried.sum()).detach())
+        self._mass = data.mass
+
+    def update(self) -> None:
+        """Make the optimiser's step from the derivative that `evaluate` took."""
+        self._optimiser.step()
+        self.step += 1
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of every step so far (waits for the device).
+
+        Raises:
+            InputError: a loss is not a number: training has diverged.
+        """
+        if self._waiting:
+            values = torch.stack(self._waiting).tolist()
+            self._waiting.clear()
+            self._losses += values
+            bad = next((i for i, loss in enumerate(self._losses) if not np.isfinite(loss)), None)
+            if bad is not None:
+                raise InputError(
+                    f"The loss is not a number any more at step {bad}: training has diverged. "
+                    f"Use a smaller learning rate (--lr) than {self.options.learning_rate:g}."
+                )
+        return self._losses
+
+    def mass_outside(self) -> float:
+        """The share of the points' mass that has left the box, from 0 to 1 (waits for the device)."""
+        if self._mass is None or not self._total_mass:
+            return 0.0
+        share = 1 - float(self._mass) / self._total_mass
+        return share if share > 1e-6 else 0.0  # float32 sums differ by less
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs to go on exactly, for the step that was evaluated last."""
+        return {
+            "step": self.step,
+            "velocity": state_of_field(self.velocity),
+            "optimizer": self._optimiser.state_dict(),
+            "losses": torch.tensor(self.losses[: self.step + 1], dtype=torch.float64),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`; its step is to be evaluated again.
+
+        Raises:
+            InputError: the state belongs to another network.
+        """
+        try:
+            self.velocity.load_state_dict(field_of_state(state["velocity"]).state_dict())
+            self._optimiser.load_state_dict(state["optimizer"])
+            self.step = int(state["step"])
+            self._losses = state["losses"][: self.step].tolist()
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"The saved state does not fit this run ({error}). Start afresh in another directory."
+            ) from error
+        self._waiting.clear()
+
+    def _carried(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Carried positions in voxels; where there are cells, their corners' rows in them, and the points' rows."""
+        start, nodes, cells = self._start, self._nodes, self._cells
+        points = None if cells is None else cells[:, 0]
+        if cells is not None and points is not None and self.options.mesh_share < 1:
+            generator = torch.Generator().manual_seed(self.options.seed + self.step)  # resuming makes the same choice
+            n_chosen = max(1, round(self.options.mesh_share * len(cells)))
+            chosen = torch.randperm(len(cells), generator=generator)[:n_chosen].to(cells.device)
+            cells = cells.index_select(0, chosen)
+            used = torch.zeros(len(nodes), dtype=torch.bool, device=cells.device)
+            used[points] = True
+            used[cells.reshape(-1)] = True
+            rows = used.cumsum(0) - 1
+            start, nodes, cells, points = start[used], nodes[used], rows[cells], rows[points]
+        return nodes + displacement(self.velocity, start) / self._voxel, cells, points
+
+    def _epsilon(self) -> float:
+        """Of the transport at this step, in units of the longest box side squared."""
+        last = self.options.epsilon
+        first = last if self.options.epsilon_start is None else self.options.epsilon_start
+        done = min(1.0, 2 * self.step / max(1, self.n_steps))
+        return float(first * (last / first) ** done)
+
+    def _data_loss(self, points: Tensor) -> DataLoss:
+        if self.options.loss == "l2":
+            return squared_difference(points, self._weights, self._target)
+        if self.options.loss == "correlation":
+            return correlation_loss(points, self._weights, self._target, self._blur)
+        area = self._voxel**2  # of a voxel's face in units of the box: the transport below is in voxels
+        options = self.options
+        rho = None if options.reach is None else options.reach**2 / area
+        how = (self._epsilon() / area, options.n_iterations)
+        if options.debiased and self._own_is_for != how:
+            self._own, self._own_is_for = own_transport(self._target, *how), how
+        transport = transport_loss(points, self._weights, self._target, *how, self._own, rho)
+        return DataLoss(transport.value * area, transport.mass)

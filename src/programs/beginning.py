@@ -1,0 +1,102 @@
+"""A training with its first loss taken, which shows whether memory suffices before anything is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..engine.maps.density_map import DensityMap, voxel_side
+from ..engine.maps.preparation import above_level, prepare
+from ..engine.options import TrainingOptions
+from .history import Compared
+from .progress import Reporter
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..engine.flow.velocity import Field
+    from ..engine.training.recipe import AutoTraining
+    from ..engine.training.training import Training
+
+_BLOCK, _BLOCK_VOXELS = 8.0, 4.0  # width of held-out blocks: Å, but at least so many voxels
+
+
+def begin(
+    initial: DensityMap,
+    target: DensityMap,
+    validation: DensityMap | None,
+    options: TrainingOptions,
+    device: torch.device,
+    reporter: Reporter,
+    field: Field | None = None,
+    state: dict[str, Any] | None = None,
+) -> tuple[Training | AutoTraining, Compared]:
+    """The training with its first loss taken, which shows whether memory suffices before anything is written."""
+    import torch
+
+    from ..engine.device import use_threads
+    from ..engine.judging.comparison import Comparison
+    from ..engine.judging.held_out import held_out_mask
+
+    levels = (options.initial_level, options.target_level)
+    kept = [above_level(density_map, level) for density_map, level in zip((initial, target), levels)]
+    blur = _blur_between(initial, target, options, reporter)
+    symmetry = None
+    if options.symmetry is not None:
+        from ..engine.flow.symmetry import find_symmetry
+
+        symmetry = find_symmetry(options.symmetry, *kept)
+        if symmetry is not None:
+            reporter.note(f"The flow keeps the symmetry {symmetry.name}.")
+    held_out = None
+    if options.hold_out is not None:
+        block = max(_BLOCK_VOXELS, _BLOCK / voxel_side(initial.voxel_size))
+        held_out = held_out_mask(kept[1], options.hold_out, block, options.seed)
+    training: Training | AutoTraining
+    if options.recipe == "auto":
+        from ..engine.training.recipe import AutoTraining
+
+        training = AutoTraining(initial, target, options, blur, symmetry, device, held_out)
+    else:
+        from ..engine.flow.fields import new_field
+        from ..engine.training.training import Training
+
+        pair = prepare(initial, target, *levels, options.bin_size, held_out=held_out)
+        if field is None:
+            field = new_field(options.flow, options, pair, symmetry)
+        side = options.bin_size * voxel_side(initial.voxel_size)
+        training = Training(pair, options, field, device, (blur / side, 0.0))
+    if len({f"{size:.3f}" for size in initial.voxel_size}) > 1:
+        reporter.warning(f"The voxels of {initial.name} are not cubes; distances are measured in voxels.")
+    if any(n % options.bin_size for n in initial.grid_shape):
+        reporter.note(f"The box does not divide by {options.bin_size}: it is padded with empty voxels.")
+    if state is not None:
+        training.restore(state)
+    most = torch.get_num_threads()
+    use_threads(device, training.n_points * options.width, most)  # as in the steps, which resuming is to repeat exactly
+    try:
+        training.evaluate()
+    finally:
+        torch.set_num_threads(most)
+    _ = training.losses  # fails if it is not a number
+    if device.type == "cuda" and options.loss == "w2":
+        from ..engine.transport.sinkhorn import transport_path
+
+        reporter.note(transport_path(device))
+    comparison = Comparison(initial, target, *levels, device, validation, held_out, blur)
+    return training, Compared(initial, target, options.target_level, blur, comparison)
+
+
+def _blur_between(initial: DensityMap, target: DensityMap, options: TrainingOptions, reporter: Reporter) -> float:
+    """Standard deviation (Å) of the Gaussian that makes the initial map as coarse as the target."""
+    if options.blur is not None:
+        return options.blur
+    from ..engine.maps.relative_blur import estimate_blur
+
+    blur = estimate_blur(initial.density, target.density, initial.voxel_size)
+    if options.recipe == "auto" or options.loss == "correlation":
+        reporter.note(
+            f"{target.name} is as coarse as {initial.name} blurred by a Gaussian of {blur:.2f} Å (estimated)."
+            if blur > 0
+            else f"{target.name} is not coarser than {initial.name}."
+        )
+    return blur

@@ -1,0 +1,57 @@
+"""What a training run leaves behind at its end for people to judge it by: maps of the motion and the report.
+
+displacement.mrc, volume_change.mrc, strain.mrc, residual.mrc    see engine/judging/motion_maps.py
+motion.npz     start and end, (n, 3) float32 each: x, y, z in Å in the initial map's frame, of some of the points
+report.html    see report/report.py
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..engine.files.run_directory import RunDirectory
+from ..engine.files.writing import write_atomically
+from ..engine.maps.density_map import DensityMap
+from .history import Compared
+from .report.contents import Motion
+from .report.report import REPORT_FILE, write_report
+
+if TYPE_CHECKING:
+    from ..engine.judging.comparison import Comparison, Measured
+
+MOTION_FILES = ("displacement.mrc", "volume_change.mrc", "strain.mrc", "residual.mrc", "motion.npz")
+_MOST_ARROWS = 2000
+
+
+def conclude(run: RunDirectory, compared: Compared, measured: Measured) -> str:
+    """Write all of them for one checkpoint, after run.json has been.
+
+    Args:
+        run: where they go.
+        compared: the maps.
+        measured: what was measured of that checkpoint.
+    Returns:
+        A sentence for the user.
+    Raises:
+        OSError, InputError: one cannot be written.
+    """
+    from ..engine.judging.motion_maps import motion_maps, write_motion_maps
+
+    initial, target, target_level, blur, comparison = compared
+    write_motion_maps(run.path, motion_maps(initial, target, target_level, comparison.support, measured, blur))
+    _write_motion(run, initial, comparison, measured)
+    motion = Motion(comparison.weights, measured.displacement, measured.volume_change)
+    step = measured.measures.step
+    return write_report(run / REPORT_FILE, run, initial, target, measured.generated, step, motion)
+
+
+def _write_motion(run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured) -> None:
+    every = -(-len(comparison.support) // _MOST_ARROWS)
+    start = comparison.support[::every] * np.array(initial.voxel_size) + np.array(initial.origin)
+    end = start + measured.displacement[::every]
+    buffer = io.BytesIO()
+    np.savez(buffer, start=start[:, ::-1].astype(np.float32), end=end[:, ::-1].astype(np.float32))
+    write_atomically(run / MOTION_FILES[-1], buffer.getvalue())

@@ -1,0 +1,104 @@
+"""The measures that a training run keeps of its checkpoints, and which of these is the best."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..engine.errors import InputError
+from ..engine.files.run_directory import FINAL_WEIGHTS, RunDirectory
+from ..engine.judging.measures import Measures
+from ..engine.judging.tables import FSC_FILE, METRICS_FILE, read_fsc, read_metrics, write_fsc, write_metrics
+from ..engine.judging.verdict import best_checkpoint, verdict_on
+from ..engine.maps.density_map import DensityMap
+
+if TYPE_CHECKING:
+    from ..engine.flow.velocity import Field
+    from ..engine.judging.comparison import Comparison, Measured
+
+_SHOWN = ("correlation", "resolution", "transport_distance", "strain", "folded", "held_out", "validation")
+
+
+class Compared(NamedTuple):
+    """Both maps as they are compared, and what compares them."""
+
+    initial: DensityMap
+    target: DensityMap
+    target_level: float
+    blur: float  # Å, see `Comparison`
+    comparison: Comparison
+
+
+class History:
+    """Measures the checkpoints of one run and writes metrics.csv and fsc.csv.
+
+    Args:
+        run: where they go; what an earlier part of the run has left there is kept.
+        compared: what the measures are of.
+        step: from which this part of the run goes on; later checkpoints are forgotten.
+    """
+
+    def __init__(self, run: RunDirectory, compared: Compared, step: int) -> None:
+        self.compared = compared
+        self.rows: list[Measures] = []
+        self._run, self._weights = run, dict[int, str]()
+        self._curves: list[tuple[int, np.ndarray]] = []
+        self._last: Measured | None = None
+        with contextlib.suppress(InputError, OSError):  # a new run, or files that cannot be used: there will be others
+            rows = [row for row in read_metrics(run / METRICS_FILE) if row.step < step]
+            _, curves = read_fsc(run / FSC_FILE)
+            self.rows, self._curves = rows, [curve for curve in curves if curve[0] < step]
+            self._weights = {int(key): name for key, name in run.read().get("checkpoints", {}).items()}
+
+    def take(self, field: Field, step: int, seconds: float, loss: float, weights: str) -> Measured:
+        """Measure a checkpoint whose weights lie in the file `weights`, and bring the two files up to date."""
+        measured = self.compared.comparison.measure(field, step, seconds, loss)
+        if self.rows and self.rows[-1].step == step:  # the last checkpoint, saved once more at the end
+            self.rows.pop()
+            self._curves.pop()
+        self.rows.append(measured.measures)
+        self._curves.append((step, measured.fsc))
+        self._last = measured
+        if self._weights.get(step, FINAL_WEIGHTS) == FINAL_WEIGHTS:
+            self._weights[step] = weights
+        write_metrics(self._run / METRICS_FILE, self.rows)
+        write_fsc(self._run / FSC_FILE, measured.frequencies, self._curves)
+        return measured
+
+    def last_measures(self, step: int) -> dict[str, Any]:
+        """What is shown of a checkpoint while training."""
+        row = next((row for row in reversed(self.rows) if row.step == step), None)
+        if row is None:
+            return {}
+        return {name: value for name, value in row._asdict().items() if name in _SHOWN and value == value}
+
+    def best(self) -> dict[str, Any] | None:
+        """Step and weight file of the best checkpoint, as run.json has it."""
+        if not self.rows:
+            return None
+        row = self.rows[best_checkpoint(self.rows)]
+        return {"step": row.step, "weights": self._weights[row.step]}
+
+    def verdict(self) -> dict[str, Any] | None:
+        """On the best checkpoint, as run.json has it."""
+        if not self.rows:
+            return None
+        verdict = verdict_on(self.rows, best_checkpoint(self.rows), self.compared.initial.voxel_size)
+        return {"word": verdict.word, "reasons": list(verdict.reasons)}
+
+    def measured_of_best(self) -> Measured | None:
+        """What was measured of the best checkpoint, measured anew if it is not the last one."""
+        best = self.best()
+        if best is None or (self._last is not None and self._last.measures.step == best["step"]):
+            return self._last
+        from ..engine.flow.checkpoint import load_weights
+
+        row = next(row for row in self.rows if row.step == best["step"])
+        field = load_weights(self._run / best["weights"]).to(self.compared.comparison.device)
+        return self.compared.comparison.measure(field, row.step, row.seconds, row.loss)
+
+    def checkpoints(self) -> dict[str, str]:
+        """The weight file of each step that was measured, as run.json has it."""
+        return {str(row.step): self._weights[row.step] for row in self.rows}

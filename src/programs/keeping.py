@@ -1,0 +1,218 @@
+"""The steps of a training run, and what it leaves behind on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..engine.errors import InputError
+from ..engine.files.run_directory import FINAL_WEIGHTS, STATE_FILE, RunDirectory
+from .conclusion import conclude
+from .history import Compared, History
+from .progress import Reporter, in_a_sentence
+from .provenance import now, versions
+from .stop_request import StopRequest
+
+if TYPE_CHECKING:
+    from ..engine.training.recipe import AutoTraining
+    from ..engine.training.training import Training
+
+_SAID_SHARE = 5e-5  # of the mass outside the box; less would be said as 0.00 %
+
+
+def run_training(
+    run: RunDirectory,
+    content: dict[str, Any],
+    training: Training | AutoTraining,
+    compared: Compared,
+    reporter: Reporter,
+    stop: StopRequest,
+) -> None:
+    """The steps from the first loss to the end, a stop, or a failure."""
+    import torch
+
+    from ..engine.device import use_threads
+
+    options, n_threads = training.options, torch.get_num_threads()
+    run.write({**content, "versions": versions(), "updated": now()})
+    before, started = float(content["seconds"]), time.monotonic()
+    keeper = _Keeper(run, content, training, compared, reporter, before, started)
+    try:
+        reporter.start(
+            directory=str(run.path.absolute()),
+            device=content["device"]["used"],
+            n_points=content["n_points"],
+            step=training.step,
+            n_steps=training.n_steps,
+            period=options.period,
+        )
+        while True:
+            use_threads(compared.comparison.device, training.n_points * options.width, n_threads)
+            keeper.pass_on_notes()
+            if training.step % options.period == 0:
+                keeper.checkpoint()
+            if training.finished or stop:
+                break
+            training.update()
+            training.evaluate()
+            reporter.step(training.step, keeper.last_loss)
+        keeper.finish()
+    except BrokenPipeError:
+        keeper.save(keeper.last_state(), weights=FINAL_WEIGHTS)
+        raise
+    except (InputError, OSError, MemoryError, RuntimeError) as error:
+        keeper.fail(error)
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+class _Keeper:
+    """Writes what a run leaves behind."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        content: dict[str, Any],
+        training: Training | AutoTraining,
+        compared: Compared,
+        reporter: Reporter,
+        before: float,
+        started: float,
+    ) -> None:
+        self._run, self._content, self._training, self._options = run, content, training, training.options
+        self._reporter, self._before, self._started = reporter, before, started
+        self._saved_step: int | None = training.step if (run / STATE_FILE).exists() else None
+        self._warned = False
+        self._record = History(run, compared, training.step)
+        self._told_before = {key: list(content.get(key, ())) for key in ("notes", "warnings")}
+
+    def last_loss(self) -> float:
+        return self._training.losses[-1]
+
+    def pass_on_notes(self) -> None:
+        """What the recipe has chosen."""
+        for note in self._training.notes:
+            self._reporter.note(note)
+        self._training.notes.clear()
+
+    def checkpoint(self) -> None:
+        """At the end of a period: save, and say so."""
+        name = f"net_{self._training.step // self._options.period}.pt"
+        self.save("running", weights=name)
+        seconds = time.monotonic() - self._started
+        outside = self._content["mass_outside"]
+        self._reporter.checkpoint(
+            self._training.step,
+            self.last_loss(),
+            seconds,
+            weights=str((self._run / name).absolute()),
+            mass_outside=outside,
+            **self._record.last_measures(self._training.step),
+        )
+        if outside >= _SAID_SHARE and not self._warned:
+            self._warned = True
+            self._reporter.warning(
+                f"{outside:.2%} of the mass has left the box at step {self._training.step}, and is lost there. "
+                f"If it grows, use maps in a larger box."
+            )
+
+    def save(self, state: str, weights: str) -> None:
+        """Weights, measures, losses, all for resuming, run.json, in this order."""
+        from ..engine.flow.checkpoint import save_state, save_weights
+
+        losses = self._training.losses  # first, for it fails if they are not numbers
+        save_weights(self._run / weights, self._training.velocity)
+        seconds = self._before + time.monotonic() - self._started
+        self._record.take(self._training.velocity, self._training.step, seconds, losses[-1], weights)
+        self._run.write_losses(losses)
+        save_state(self._run / STATE_FILE, self._training.state())
+        if weights != FINAL_WEIGHTS:  # of a run that had ended and now goes on
+            (self._run / FINAL_WEIGHTS).unlink(missing_ok=True)
+        self._saved_step = self._training.step
+        self._content = {
+            **self._content,
+            "best": self._record.best(),
+            "verdict": self._record.verdict(),
+            "notes": self._told_before["notes"] + self._reporter.notes,
+            "warnings": self._told_before["warnings"] + self._reporter.warnings,
+            "checkpoints": self._record.checkpoints(),
+            "state": state,
+            "step": self._training.step,
+            "loss": losses[-1],
+            "mass_outside": self._training.mass_outside(),
+            "seconds": round(seconds, 3),
+            "versions": versions(),
+            "updated": now(),
+        }
+        self._run.write(self._content)
+
+    def last_state(self) -> str:
+        """The state of a run that ends now."""
+        return "finished" if self._training.finished else "stopped"
+
+    def finish(self) -> None:
+        """The last save, and what to do next."""
+        state = self.last_state()
+        self.save(state, weights=FINAL_WEIGHTS)
+        if self._content["reports"]:
+            self._conclude()
+        training, path = self._training, self._run.path
+        text = f"{FINAL_WEIGHTS} is in {path}."
+        outside = self._content["mass_outside"]
+        if outside >= _SAID_SHARE:
+            text += f" {outside:.2%} of the mass lies outside the box."
+        if state == "stopped":
+            text = (
+                f"Stopped at step {training.step} of {training.n_steps}; all is saved. "
+                f"Go on with: cryotrans-train --resume -d {_quoted(self._to_resume())}"
+            )
+        self._reporter.end(
+            state,
+            text,
+            directory=str(path.absolute()),
+            weights=str((self._run / FINAL_WEIGHTS).absolute()),
+            step=training.step,
+            n_steps=training.n_steps,
+            loss=self.last_loss(),
+            seconds=self._content["seconds"],
+            mass_outside=outside,
+            best=self._content["best"],
+            verdict=self._content["verdict"],
+        )
+
+    def _to_resume(self) -> Path:
+        """The directory to name to --resume: that of all legs, if this is one of several."""
+        return self._run.path.parent if "leg" in self._content else self._run.path
+
+    def _conclude(self) -> None:
+        """Maps of the motion and the report; what they lack is no loss to the training."""
+        try:
+            measured = self._record.measured_of_best()
+            if measured is not None:
+                self._reporter.note(conclude(self._run, self._record.compared, measured))
+        except (InputError, OSError, MemoryError, RuntimeError) as error:
+            self._reporter.warning(f"The maps of the motion and the report are not whole: {in_a_sentence(error)}")
+
+    def fail(self, error: Exception) -> NoReturn:
+        """Leave the last good checkpoint, say in run.json what happened if that can still be written."""
+        if os.environ.get("CRYOTRANS_DEBUG"):
+            raise error
+        text = in_a_sentence(error)
+        if self._saved_step is not None:
+            diverged = isinstance(error, InputError)  # and would again, were the same steps made from there
+            way_out = "a new run can start from its last weights (-w)" if diverged else "go on with --resume"
+            text += f" The checkpoint of step {self._saved_step} in {self._to_resume()} is whole; {way_out}."
+        with contextlib.suppress(OSError):
+            self._run.write({**self._content, "state": "failed", "message": text, "updated": now()})
+        raise InputError(text) from error
+
+
+def _quoted(path: Path) -> str:
+    """As it has to be typed."""
+    return subprocess.list2cmdline([str(path)]) if sys.platform == "win32" else shlex.quote(str(path))

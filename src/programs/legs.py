@@ -1,0 +1,300 @@
+"""cryotrans-train with several targets: a morph through several conformations, one flow for each leg of the way.
+
+    run.json       what was asked, the maps, and `state` of the whole
+    leg_1, leg_2 … a run each, as run_directory.py lists its files
+    generated.mrc  in each of them but the last: the initial map, carried along all flows so far, with which the next
+                   leg begins
+
+The density is always that of the first map, carried anew from its own grid along all flows in turn, so that a leg blurs
+it no more than a single flow would.  Every leg begins at the level that keeps as many voxels as the first one kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..engine.errors import InputError
+from ..engine.files.run_directory import GENERATED_MAP, STATE_FILE, RunDirectory
+from ..engine.maps.density_map import DensityMap
+from ..engine.maps.mrc_file import read_map, write_map
+from ..engine.maps.preparation import above_level
+from . import training as training_program
+from .pair import map_of_run, read_pair
+from .progress import Reporter, in_a_sentence
+from .provenance import describe, now
+from .stop_request import StopRequest
+
+_OF_ONE_FLOW = {"weight": "-w", "validation_map": "--validation-map"}
+_OF_THE_CALL = ("device", "gpu", "progress", "stop_with_input", "directory", "resume", "overwrite")
+_OF_THE_MAPS = ("initial_map", "initial_threshold", "target_map", "target_threshold")
+
+
+def train(options: argparse.Namespace, command: list[str], reporter: Reporter, stop: StopRequest) -> None:
+    """Train one flow, or a leg for each target; arguments and errors as in training_program.
+
+    Args:
+        options: `target_map` and `target_threshold` are lists.
+    """
+    said = dict(vars(options))
+    targets = said.get("target_map", [])
+    whole = RunDirectory(Path(said.get("directory", "")))
+    going_on = said.get("resume") and "directory" in said and not said.get("overwrite")
+    content: dict[str, Any] = whole.read() if going_on else {}
+    if "legs" in content:
+        with whole.locked():
+            _Legs(whole, whole.read(), said, command, reporter, stop).resume()
+        return
+    if len(targets) < 2:
+        one: dict[str, Any] = {name: said[name][-1] for name in ("target_map", "target_threshold") if name in said}
+        training_program.train(argparse.Namespace(**{**said, **one}), command, reporter, stop)
+        return
+    if said.get("resume"):
+        raise InputError(f"The run in {whole.path} has one target, not {len(targets)}.")
+    _begin(whole, said, command, reporter, stop)
+
+
+def _begin(
+    whole: RunDirectory, said: dict[str, Any], command: list[str], reporter: Reporter, stop: StopRequest
+) -> None:
+    """A new run; whatever can be said against it is said before the directory is made."""
+    targets, levels = said.get("target_map", []), said.get("target_threshold", [])
+    for name, flag in _OF_ONE_FLOW.items():
+        if name in said:
+            raise InputError(f"{flag} belongs to one flow, and several targets (-i1) make several. Leave it out.")
+    missing = [flag for flag, name in (("-d", "directory"), ("-i0", "initial_map"), ("-t0", "initial_threshold"))
+               if name not in said]  # fmt: skip
+    if missing:
+        raise InputError(f"Missing: {', '.join(missing)}. cryotrans-train --help lists the options.")
+    if len(levels) == 1:
+        levels = levels * len(targets)
+    if len(levels) != len(targets):
+        raise InputError(
+            f"Targets (-i1) given: {len(targets)}, levels (-t1): {len(levels)}. Give a level for each target, or one "
+            f"for all."
+        )
+    maps = [said["initial_map"], *targets]
+    for path in maps:
+        if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+            raise InputError(f"{path} is no file: with several targets every map is read several times.")
+    for before, after in zip(maps, maps[1:]):
+        if Path(before).exists() and Path(after).exists() and Path(before).samefile(after):
+            raise InputError(f"{after} comes twice in a row: every leg must lead from one map to another.")
+    whole.check_free(said.get("overwrite", False))
+    described: list[dict[str, Any]] = []
+    initial: DensityMap | None = None
+    for target, level in zip(targets, levels):
+        pair = {**said, "target_map": target, "target_threshold": level, "n_steps": 0, "period": 1}
+        initial, on_grid = read_pair(pair, _Silent())  # said again by the leg itself
+        described.append(describe(on_grid, target, level))
+    assert initial is not None
+    content = {
+        "program": "CryoTRANS for ChimeraX",
+        "command": command,
+        "state": "running",
+        "legs": [f"leg_{number}" for number in range(1, len(targets) + 1)],
+        "options": {"recipe": said.get("recipe", "cryotrans"), "initial_level": said["initial_threshold"]},
+        "arguments": {key: value for key, value in said.items() if key not in (*_OF_THE_CALL, *_OF_THE_MAPS)},
+        "initial": describe(initial, said["initial_map"], said["initial_threshold"]),
+        "target": described[-1],
+        "targets": described,
+        "device": {"asked": said["device"], "gpu": said["gpu"]},
+        "started": now(),
+    }
+    with contextlib.ExitStack() as stack:
+        _Legs(whole, content, said, command, reporter, stop).begin(stack)
+
+
+class _Legs:
+    """The legs of one run, trained one after another."""
+
+    def __init__(
+        self,
+        whole: RunDirectory,
+        content: dict[str, Any],
+        said: dict[str, Any],
+        command: list[str],
+        reporter: Reporter,
+        stop: StopRequest,
+    ) -> None:
+        self._whole, self._content, self._said, self._command = whole, content, said, command
+        self._reporter, self._stop = reporter, stop
+        self._n_legs = len(content["legs"])
+
+    def begin(self, stack: contextlib.ExitStack) -> None:
+        """All legs of a new run; the stack keeps its lock."""
+
+        def make() -> None:
+            stack.enter_context(self._whole.made(self._said.get("overwrite", False)))
+            self._write("running")
+            entered.append(True)
+
+        entered: list[bool] = []
+        try:
+            self._new(1, make)
+            self._go_on(2)
+        except BaseException as error:
+            if entered:
+                self._end(error)
+            raise
+
+    def resume(self) -> None:
+        """The first leg that is not finished, and those after it."""
+        self._check_same_run()
+        said, content = self._said, self._content
+        first = next((number for number in range(1, self._n_legs + 1) if not self._is_done(number)), None)
+        if first is None:
+            raise InputError(
+                f"All {self._n_legs} legs of the run in {self._whole.path} are finished. For more steps start a new "
+                f"run in another directory."
+            )
+        moved = said.get("target_map", [target["path"] for target in content["targets"]])
+        places = [
+            map_of_run("target", {"target": target}, {"target_map": path})
+            for target, path in zip(content["targets"], moved)
+        ]
+        initial = map_of_run("initial", content, said)
+        self._content = {
+            **content,
+            "initial": {**content["initial"], "path": str(Path(initial).absolute())},
+            "targets": [
+                {**target, "path": str(Path(place).absolute())} for target, place in zip(content["targets"], places)
+            ],
+        }
+        self._content["target"] = self._content["targets"][-1]
+        if "n_steps" in said:
+            self._content["arguments"] = {**content["arguments"], "n_steps": said["n_steps"]}
+        self._write("running")
+        try:
+            self._go_on(first)
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    def _go_on(self, first: int) -> None:
+        for number in range(first, self._n_legs + 1):
+            if self._stop:
+                break
+            if (self._leg(number) / STATE_FILE).is_file():
+                self._resume(number)
+            else:
+                self._new(number)
+        done = all(self._is_done(number) for number in range(1, self._n_legs + 1))
+        self._write("finished" if done else "stopped")
+
+    def _new(self, number: int, make: Callable[[], object] | None = None) -> None:
+        content = self._content
+        path, level = content["initial"]["path"], content["initial"]["level"]
+        if number > 1:
+            path, level = self._generate(number - 1)
+        target = content["targets"][number - 1]
+        leg = {
+            **content["arguments"],
+            **self._of_the_call(),
+            "initial_map": path,
+            "initial_threshold": level,
+            "target_map": target["path"],
+            "target_threshold": target["level"],
+            "directory": str(self._leg(number).path),
+            "overwrite": True,  # what broke off before its first checkpoint
+        }
+        self._train(number, leg, make)
+
+    def _resume(self, number: int) -> None:
+        before = self._leg(number - 1) / GENERATED_MAP
+        leg = {
+            **self._of_the_call(),
+            "resume": True,
+            "initial_map": str(before) if number > 1 else self._content["initial"]["path"],
+            "target_map": self._content["targets"][number - 1]["path"],
+            "directory": str(self._leg(number).path),
+        }
+        if "n_steps" in self._said:
+            leg["n_steps"] = self._said["n_steps"]
+        self._train(number, leg)
+
+    def _train(self, number: int, said: dict[str, Any], make: Callable[[], object] | None = None) -> None:
+        self._reporter.begin_leg(number, self._n_legs)
+        names = [description["name"] for description in (self._content["initial"], *self._content["targets"])]
+        self._reporter.note(f"Leg {number} of {self._n_legs}: {names[number - 1]} to {names[number]}.")
+        leg = {"number": number, "of": self._n_legs}
+        options = argparse.Namespace(**said)
+        training_program.train(options, self._command, self._reporter, self._stop, leg, make)
+
+    def _of_the_call(self) -> dict[str, Any]:
+        """What may differ from one call of the program to the next."""
+        said = {name: self._said[name] for name in _OF_THE_CALL[:4] if name in self._said}
+        if said["device"] == "auto" and said["gpu"] is None:
+            said["device"], said["gpu"] = self._content["device"]["asked"], self._content["device"]["gpu"]
+        return said
+
+    def _generate(self, number: int) -> tuple[str, float]:
+        """The initial map at the end of a leg: its file, and the level that keeps of it what the first leg kept."""
+        from ..engine.carrying.prediction import predict
+        from ..engine.device import choose_device
+        from ..engine.flow.checkpoint import load_weights
+        from ..engine.maps.preparation import level_of_same_volume
+
+        call = self._of_the_call()
+        device, _ = choose_device(call["device"], call["gpu"])
+        initial = read_map(self._content["initial"]["path"])
+        fields = [load_weights(self._leg(leg).weights("best")) for leg in range(1, number + 1)]
+        [end] = predict(initial, fields, device, times=[1.0])
+        if not (end.density_map.density > 0).any():
+            raise InputError(f"Leg {number} carries all of {initial.name} out of its box. Use maps in a larger box.")
+        kept = int(np.count_nonzero(above_level(initial, self._content["initial"]["level"])))
+        path = self._leg(number) / GENERATED_MAP
+        write_map(path, end.density_map)
+        return str(path), level_of_same_volume(end.density_map.density, kept)
+
+    def _leg(self, number: int) -> RunDirectory:
+        return RunDirectory(self._whole / f"leg_{number}")
+
+    def _is_done(self, number: int) -> bool:
+        """Whether it needs no more training; also one that was killed while it ended."""
+        try:
+            content = self._leg(number).read()
+        except InputError:
+            return False
+        n_steps = self._said.get("n_steps", content["options"].get("n_steps"))
+        made_all = content["options"].get("recipe") != "auto" and content.get("step", 0) >= n_steps
+        return content.get("state") == "finished" or (made_all and (self._leg(number) / STATE_FILE).is_file())
+
+    def _check_same_run(self) -> None:
+        """Options given again on resuming must be those of the run."""
+        content, said = self._content, self._said
+        recorded = {**content["arguments"], "initial_threshold": content["initial"]["level"]}
+        levels = [target["level"] for target in content["targets"]]
+        given = said.get("target_threshold", levels)
+        if (given * self._n_legs if len(given) == 1 else given) != levels:
+            raise InputError(f"The run was begun with the levels (-t1) {levels}. With --resume leave them out.")
+        if len(said.get("target_map", levels)) != self._n_legs:
+            raise InputError(f"The run has {self._n_legs} targets: with --resume give all of them (-i1), or none.")
+        free = (*_OF_THE_CALL, *_OF_ONE_FLOW, "n_steps", "initial_map", "target_map", "target_threshold")
+        for name, value in said.items():
+            if name in _OF_ONE_FLOW or (name not in free and recorded.get(name) != value):
+                raise InputError(
+                    f"The run was begun with other options: {name.replace('_', '-')} was {recorded.get(name)}, not "
+                    f"{value}. With --resume leave it out, or start a new run in another directory."
+                )
+
+    def _write(self, state: str, **more: Any) -> None:
+        self._whole.write({**self._content, "state": state, "updated": now(), **more})
+
+    def _end(self, error: BaseException) -> None:
+        """Say in run.json why it ended, if that can still be written."""
+        with contextlib.suppress(OSError):
+            if isinstance(error, BrokenPipeError) or not isinstance(error, Exception):
+                self._write("stopped")
+            else:
+                self._write("failed", message=in_a_sentence(error))
+
+
+class _Silent(Reporter):
+    def _say(self, text: str) -> None:
+        pass

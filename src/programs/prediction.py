@@ -1,0 +1,239 @@
+"""cryotrans-predict, from its options to the files of the frames."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine.errors import InputError
+from ..engine.files.run_directory import RUN_FILE, RunDirectory
+from ..engine.maps.density_map import DensityMap, grid_text
+from ..engine.maps.grids import on_grid_of
+from ..engine.maps.mrc_file import read_map, write_map
+from ..engine.maps.preparation import above_level
+from ..engine.options import N_EULER_STEPS
+from .carried_atoms import SUFFIXES, CarriedAtoms
+from .progress import Reporter
+from .provenance import describe_grid
+from .stop_request import StopRequest
+
+_MOST_FRAMES = 10_000
+_MOST_SUBSTEPS = 1000
+
+
+def predict_to_files(options: argparse.Namespace, command: list[str], reporter: Reporter, stop: StopRequest) -> None:
+    """Write the frames of a trajectory; arguments as in training_program.
+
+    Raises:
+        InputError: whatever the user can mend.
+    """
+    flow = _flow(options)
+    weights = flow[-1]
+    trained = _training_of(weights if options.run is None else Path(options.run, RUN_FILE))
+    if options.frames is None:
+        options.frames = 11 if len(flow) == 1 else 10 * len(flow) + 1
+    density_map = read_map(options.initial_map)
+    if options.inverse:
+        density_map = _on_the_grid_of_the_training(density_map, trained, reporter)
+    for note in density_map.notes:
+        reporter.warning(note)
+    above_level(density_map, options.initial_threshold)
+    if options.times is None and not 2 <= options.frames <= _MOST_FRAMES:
+        raise InputError(f"A trajectory needs 2 to {_MOST_FRAMES} frames (--frames), not {options.frames}.")
+    if not 1 <= options.substeps <= _MOST_SUBSTEPS:
+        raise InputError(f"The substeps (--substeps) must be from 1 to {_MOST_SUBSTEPS}, not {options.substeps}.")
+    if Path(options.prefix).name != options.prefix:
+        raise InputError(f"The prefix {options.prefix!r} (-p) must be the beginning of a file name, without a folder.")
+    directory = Path(options.directory)
+    earlier = _earlier_files(directory, options)
+    atoms = CarriedAtoms.read(options, reporter)
+    if atoms is not None:
+        atoms.look_for_density(density_map, _level_of_the_training(options, density_map, trained), reporter)
+    from ..engine.carrying.prediction import carry, carry_back, even_times, predict
+    from ..engine.device import choose_device
+    from ..engine.flow.checkpoint import load_weights
+
+    fields = [load_weights(path, options.depth, options.width) for path in flow]
+    _tell_of_the_legs(len(flow), trained, options, reporter)
+    _warn_of_another_grid(weights, trained, density_map, reporter)
+    device, why = choose_device(options.device, options.gpu)
+    reporter.note(why)
+    times = even_times(options.frames) if options.times is None else options.times
+    how: dict[str, Any] = {"n_steps": N_EULER_STEPS * options.substeps, "integrator": options.integrator}
+    direction = {"reverse": options.reverse, "inverse": options.inverse}
+    frames = predict(density_map, fields, device, options.initial_threshold, times, **direction, **how)
+    if atoms is not None:
+
+        def way(
+            positions: NDArray[np.float64], times: Sequence[float]
+        ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            if options.inverse:
+                return carry_back(positions, density_map, fields, times, device=device, **how)
+            return carry(positions, density_map, fields, times, device=device, **how), np.zeros(len(positions))
+
+        atoms.carry(way, times)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The directory {directory} cannot be written: {error.strerror}. Choose another one (-d)."
+        ) from error
+    reporter.start(directory=str(directory.absolute()), device=str(device), n_frames=len(times))
+    digits = max(2, len(str(len(times) - 1)))
+    names: list[str] = []
+    facts: dict[str, Any] = {}
+    outside = 0.0
+    end: Path | None = None  # the frame at t = 1
+    for frame in frames:
+        if stop:
+            break
+        if not names:  # memory has sufficed for one frame, so it will for all
+            for path in earlier:
+                path.unlink()
+            if options.inverse:
+                facts["residual"] = frame.residual
+                _tell_of_the_inverse(frame.residual, frame.mass_unsolved, reporter)
+            if atoms is not None:
+                facts["atoms"] = atoms.write(directory, options.prefix, options.reverse, reporter)
+        name = f"{options.prefix}_{frame.number:0{digits}d}.mrc"
+        write_map(directory / name, frame.density_map)
+        names.append(name)
+        end = directory / name if frame.time == 1 else end
+        outside = max(outside, frame.mass_outside)
+        reporter.frame(str((directory / name).absolute()), frame.number, frame.time)
+        del frame  # the next one is made before this name is taken again
+    if outside > 0:
+        reporter.warning(f"Up to {outside:.2%} of the mass leaves the box on the way and is missing in the frames.")
+    if end is not None and not (stop or options.inverse or options.no_report) and len(flow) == 1:
+        from .report.report import report_of_prediction
+
+        said = report_of_prediction(directory, weights, density_map, options.initial_map, end)
+        if said is not None:
+            reporter.note(said)
+    state = "stopped" if stop else "finished"
+    names.sort()
+    text = f"{len(names)} frames, {names[0]} to {names[-1]}, are in {directory}." if names else "No frame was written."
+    reporter.end(state, text, directory=str(directory.absolute()), files=names, mass_outside=outside, **facts)
+
+
+def _flow(options: argparse.Namespace) -> list[Path]:
+    """The weight file that was named, or that of a run's checkpoint, one for each of its legs."""
+    if (options.weight is None) == (options.run is None):
+        raise InputError("Name the flow: either a file of weights (-w), or the directory of a training (--run).")
+    if options.run is not None:
+        return RunDirectory(Path(options.run)).flow(options.checkpoint or "best")
+    if options.checkpoint is not None:
+        raise InputError("--checkpoint belongs to --run: give the directory of the training instead of -w.")
+    return [Path(options.weight)]
+
+
+def _tell_of_the_legs(n_legs: int, trained: dict[str, Any], options: argparse.Namespace, reporter: Reporter) -> None:
+    """What the frames will not show."""
+    n_wanted = len(trained.get("legs", ())) or n_legs
+    if n_legs < n_wanted and options.inverse:
+        raise InputError(
+            f"Only {n_legs} of the {n_wanted} legs have been trained so far, and --inverse begins at the end of the "
+            f"last. Finish the training first: cryotrans-train --resume -d {options.run}"
+        )
+    if n_legs < n_wanted:
+        reporter.warning(f"Only {n_legs} of the {n_wanted} legs have been trained so far; the frames end there.")
+    if options.times is None and (options.frames - 1) % n_legs:
+        more = (options.frames - 1) // n_legs * n_legs + n_legs + 1
+        reporter.note(f"The conformations on the way fall between frames; {more} frames show each of them.")
+
+
+def _earlier_files(directory: Path, options: argparse.Namespace) -> list[Path]:
+    """What an earlier prediction of this prefix left in the directory, which --overwrite is to remove.
+
+    Raises:
+        InputError: there is something and --overwrite was not said, or it would remove what is to be read.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file; wanted is a directory. Choose another name (-d).")
+    start = options.prefix + "_"
+    frames = [
+        path
+        for path in sorted(directory.glob("*.mrc"))
+        if path.stem.startswith(start) and path.stem[len(start) :].isdigit()
+    ]
+    others = [path for suffix in SUFFIXES if (path := directory / f"{options.prefix}{suffix}").exists()]
+    if (frames or others) and not options.overwrite:
+        there = f"{len(frames)} frames named {options.prefix}_….mrc" if frames else others[0].name
+        raise InputError(
+            f"{directory} already holds {there}. Use --overwrite to "
+            f"replace them, another prefix (-p) or another directory (-d)."
+        )
+    inputs = {"the map to carry": options.initial_map, "the atoms to carry": options.model or options.atoms}
+    for what, given in inputs.items():
+        if given and Path(given).exists() and any(path.samefile(given) for path in [*frames, *others]):
+            raise InputError(
+                f"--overwrite would remove {given}, {what}. Choose another prefix (-p) or another directory (-d)."
+            )
+    return [*frames, *others]
+
+
+def _training_of(weights: Path) -> dict[str, Any]:
+    """What the run.json beside the weights says, {} if there is none."""
+    try:
+        return RunDirectory(weights.parent).read()
+    except InputError:
+        return {}
+
+
+def _on_the_grid_of_the_training(density_map: DensityMap, trained: dict[str, Any], reporter: Reporter) -> DensityMap:
+    """The target as the training saw it: put on the grid of the initial map where it lies on another."""
+    try:
+        grid = trained["initial"]
+        empty = np.zeros(grid["grid_shape"], np.float32)
+        place, size = tuple(grid["origin"]), tuple(grid["voxel_size"])
+        onto = DensityMap(empty, size, header_origin=place, name=grid["name"])
+    except (KeyError, TypeError, ValueError):
+        return density_map
+    density_map, resampled = on_grid_of(density_map, onto)
+    if resampled:
+        reporter.note(resampled)
+    return density_map
+
+
+def _level_of_the_training(options: argparse.Namespace, density_map: DensityMap, trained: dict[str, Any]) -> float:
+    """The level that training had for the map if it is the same by name, else the one of the prediction."""
+    try:
+        side = trained["target" if options.inverse else "initial"]
+        if side["name"] == density_map.name:
+            return float(side["level"])
+    except (KeyError, TypeError, ValueError):
+        pass
+    return float(options.initial_threshold)
+
+
+def _tell_of_the_inverse(residual: float, unsolved: float, reporter: Reporter) -> None:
+    from ..engine.carrying.prediction import CLOSE_ENOUGH
+
+    if unsolved > 0:
+        reporter.warning(
+            f"For {unsolved:.2%} of the mass no place was found that the flow brings to within {CLOSE_ENOUGH:g} Å of "
+            f"it; the largest distance left is {residual:.3g} Å. The flow folds there, or nothing arrives: do not "
+            f"trust the frames there."
+        )
+    else:
+        reporter.note(f"The flow from where the inverse ends leads back to within {residual:.2g} Å.")
+
+
+def _warn_of_another_grid(weights: Path, trained: dict[str, Any], density_map: DensityMap, reporter: Reporter) -> None:
+    """A flow is in units of the box it was trained in: on another box it does something else."""
+    try:
+        initial = trained["initial"]
+        name, grid = initial["name"], (initial["grid_shape"], initial["voxel_size"])
+    except (KeyError, TypeError):
+        return
+    now = describe_grid(density_map)
+    if grid != (now["grid_shape"], now["voxel_size"]):
+        reporter.warning(
+            f"{weights.name} was trained on {name}, another grid than that of {density_map.name} "
+            f"({grid_text(density_map)}): the flow is scaled to the box and may not fit."
+        )

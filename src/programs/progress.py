@@ -1,0 +1,213 @@
+"""What a program tells while it runs: a table and a bar for people, one JSON object a line for programs.
+
+The table goes to standard output as CryoTRANS 1.0.0 prints it; notes, warnings and the bar go to standard error.
+docs/progress.md lists the JSON objects.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..engine.errors import InputError
+
+CHOICES = ("auto", "bar", "json", "none")
+_SECONDS_BETWEEN_STEPS = 0.25  # a glance at the loss makes a GPU wait, so glances are rare
+
+_RULE = "|-----------------------------------------|"
+_HEAD = "|   iter   |       loss       |   time    |"
+_MIDDLE = "|----------|------------------|-----------|"
+_MEASURES = {
+    "correlation": "correlation {:.3f}",
+    "resolution": "FSC = 0.5 at {:.1f} Å",
+    "transport_distance": "{:.2f} Å to go",
+    "strain": "strain {:.2f}",
+    "folded": "folded {:.2%}",
+    "held_out": "held-out correlation {:.3f}",
+    "validation": "FSC = 0.5 with the validation map at {:.1f} Å",
+}
+
+
+class Reporter:
+    """Says notes, warnings and errors in plain words, and no news of the steps; the others build on it."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []  # all that were told
+        self.warnings: list[str] = []
+        self._leg: dict[str, int] = {}
+
+    def begin_leg(self, leg: int, n_legs: int) -> None:
+        """What is told from here on is of this leg of a morph through several conformations."""
+        self.notes, self.warnings = [], []
+        self._leg = {"leg": leg, "n_legs": n_legs}
+
+    def note(self, text: str) -> None:
+        """A sentence on what was done or chosen."""
+        self.notes.append(text)
+        self._tell("note", text)
+
+    def warning(self, text: str) -> None:
+        """A sentence on what may spoil the result."""
+        self.warnings.append(text)
+        self._tell("warning", text)
+
+    def error(self, text: str) -> None:
+        """Why the program ends."""
+        self._say(text)
+
+    def start(self, **facts: Any) -> None:
+        """Training or prediction begins; `n_steps` or `n_frames` is among the facts."""
+
+    def step(self, step: int, loss: Callable[[], float]) -> None:
+        """A training step was made; `loss` is asked for only when it is to be shown."""
+
+    def checkpoint(self, step: int, loss: float, seconds: float, **facts: Any) -> None:
+        """Weights were saved; seconds since the start."""
+
+    def frame(self, path: str, number: int, time: float) -> None:
+        """A frame was written."""
+
+    def end(self, state: str, text: str, **facts: Any) -> None:
+        """All files are written; `state` is finished or stopped."""
+
+    def close(self) -> None:
+        """No more is to come."""
+
+    def _tell(self, event: str, text: str) -> None:
+        self._say(text if event == "note" else f"Warning: {text}")
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class TextReporter(Reporter):
+    """The published table, and a bar if asked for."""
+
+    def __init__(self, bar: bool) -> None:
+        super().__init__()
+        self._wants_bar = bar
+        self._bar: Any = None
+        self._table = False
+        self._looked = 0.0
+
+    def start(self, **facts: Any) -> None:
+        self._table = "n_steps" in facts
+        if self._table:
+            print("\n".join((_RULE, _HEAD, _MIDDLE)), flush=True)
+        if self._wants_bar:
+            try:
+                from tqdm import tqdm
+            except ImportError:  # ChimeraX's own Python may be the one that has PyTorch
+                return
+            total, unit = (facts["n_steps"], "step") if self._table else (facts["n_frames"], "frame")
+            self._bar = tqdm(total=total, initial=facts.get("step", 0), unit=unit, file=sys.stderr, leave=False)
+
+    def step(self, step: int, loss: Callable[[], float]) -> None:
+        now = time.monotonic()
+        if self._bar is not None and now - self._looked > _SECONDS_BETWEEN_STEPS:
+            self._looked = now
+            self._bar.set_postfix_str(f"loss {loss():.4g}", refresh=False)
+            self._bar.update(step - self._bar.n)
+
+    def checkpoint(self, step: int, loss: float, seconds: float, **facts: Any) -> None:
+        self._line(f"| {step:^8} | {loss:16.9e} | {seconds:.3e} |")
+        measures = ", ".join(text.format(facts[name]) for name, text in _MEASURES.items() if name in facts)
+        if measures and self._wants_bar:  # on a terminal; elsewhere metrics.csv tells
+            self._say(f"  step {step}: {measures}")
+
+    def frame(self, path: str, number: int, time: float) -> None:
+        if self._bar is not None:
+            self._bar.update(1)
+
+    def end(self, state: str, text: str, **facts: Any) -> None:
+        self.close()
+        if self._table:
+            print(_RULE)
+            if state == "finished":
+                print("Save network ... done.", flush=True)
+        self._say(text)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, flush=True)
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.clear()
+        super()._say(text)
+
+
+class JsonReporter(Reporter):
+    """One JSON object a line on standard output, each with its `event`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started = time.monotonic()
+        self._first_step = 0
+        self._n_steps = 0
+        self._looked = 0.0
+
+    def _tell(self, event: str, text: str) -> None:
+        self._send(event, text=text)
+
+    def error(self, text: str) -> None:
+        self._send("error", text=text)
+
+    def start(self, **facts: Any) -> None:
+        self._started = time.monotonic()
+        self._first_step, self._n_steps = facts.get("step", 0), facts.get("n_steps", 0)
+        self._send("start", **facts)
+
+    def step(self, step: int, loss: Callable[[], float]) -> None:
+        now = time.monotonic()
+        if now - self._looked < _SECONDS_BETWEEN_STEPS:
+            return
+        self._looked = now
+        value = loss()
+        seconds = time.monotonic() - self._started
+        left = seconds / max(1, step - self._first_step) * (self._n_steps - step)
+        self._send("step", step=step, loss=value, seconds=round(seconds, 3), seconds_left=round(left, 1))
+
+    def checkpoint(self, step: int, loss: float, seconds: float, **facts: Any) -> None:
+        self._send("checkpoint", step=step, loss=loss, seconds=round(seconds, 3), **facts)
+
+    def frame(self, path: str, number: int, time: float) -> None:
+        self._send("frame", path=path, number=number, time=time)
+
+    def end(self, state: str, text: str, **facts: Any) -> None:
+        self._send("end", state=state, text=text, **facts)
+
+    def _send(self, event: str, **facts: Any) -> None:
+        print(json.dumps({"event": event, **facts, **self._leg}), flush=True)
+
+
+def make_reporter(choice: str) -> Reporter:
+    """The reporter for a word of CHOICES; auto shows a bar where standard error is a terminal."""
+    if choice == "json":
+        return JsonReporter()
+    # Standard error may have been closed, and is None then.
+    return TextReporter(bar=bool(sys.stderr) and (choice == "bar" or (choice == "auto" and sys.stderr.isatty())))
+
+
+def in_a_sentence(error: BaseException) -> str:
+    """What went wrong and the way out, for failures of the machine."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        full = error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
+        advice = " Make room on the disk." if full else ""
+        return f"Cannot write or read{where}: {error.strerror or error}.{advice}"
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
+        return "Out of memory. Use a binning (-b 2), a higher level, a smaller network, or --device cpu."
+    return f"Computing failed: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}."

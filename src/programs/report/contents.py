@@ -1,0 +1,60 @@
+"""What the report is made of: the files of a run, and what follows from them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engine.errors import InputError
+from ...engine.files.run_directory import LOSS_FILE, RunDirectory
+from ...engine.judging.measures import Measures
+from ...engine.judging.tables import FSC_FILE, METRICS_FILE, read_fsc, read_metrics
+from ...engine.judging.verdict import Verdict, best_checkpoint, verdict_on
+from ...engine.maps.density_map import DensityMap
+
+
+class Motion(NamedTuple):
+    """What `Comparison` and its measured say of each point."""
+
+    weights: NDArray[np.float32]  # (n,)
+    displacement: NDArray[np.float64]  # (n, 3), Å
+    volume_change: NDArray[np.float64]  # (n,)
+
+
+class Run(NamedTuple):
+    """What the files of a run say, and what follows from them."""
+
+    content: dict[str, Any]
+    rows: list[Measures]
+    shown: int  # index of the checkpoint that is shown
+    verdict: Verdict
+    frequencies: NDArray[np.float64]
+    curves: dict[int, NDArray[np.float64]]
+    losses: list[float]
+
+    @property
+    def row(self) -> Measures:
+        return self.rows[self.shown]
+
+    @property
+    def stages(self) -> list[tuple[int, str]]:
+        """First step and name of each stage, as recipe auto notes them."""
+        matches = (re.match(r"Step (\d+): (.+?)(, \d+ points)?\.$", note) for note in self.texts("notes"))
+        return [(int(match[1]), match[2]) for match in matches if match]
+
+    def texts(self, key: str) -> list[str]:
+        return [str(text) for text in self.content.get(key) or []]
+
+
+def read_run(run: RunDirectory, initial: DensityMap, step: int | None) -> Run:
+    content, rows = run.read(), read_metrics(run / METRICS_FILE)
+    if not rows:
+        raise InputError(f"{METRICS_FILE} is empty")
+    frequencies, curves = read_fsc(run / FSC_FILE)
+    losses = [float(line) for line in (run / LOSS_FILE).read_text(encoding="utf-8").split()]
+    steps = [row.step for row in rows]
+    shown = steps.index(step) if step in steps else best_checkpoint(rows)
+    return Run(content, rows, shown, verdict_on(rows, shown, initial.voxel_size), frequencies, dict(curves), losses)

@@ -1,0 +1,56 @@
+"""The pictures of the report: slices and projections of densities as PNG."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LARGEST_PICTURE = 128  # pixels
+_MARGIN = 3  # voxels round the molecule in a picture
+FAINTEST_SHOWN = 0.02  # of the maximum
+
+
+def bounding_box(occupied: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    slices = []
+    for axis, n in enumerate(occupied.shape):
+        there = np.flatnonzero(occupied.any(axis=others(axis)))
+        slices.append(slice(max(0, int(there[0]) - _MARGIN), min(n, int(there[-1]) + 1 + _MARGIN)))
+    return slices[0], slices[1], slices[2]
+
+
+def others(axis: int) -> tuple[int, int]:
+    first, second = (other for other in range(3) if other != axis)
+    return first, second
+
+
+def picture(values: np.ndarray, sizes: Sequence[float], colours: str) -> str:
+    """A data URI of a PNG: "grey" of 0 to 1, or "signed" of -1 to 1, dark at 0; the first row lies at the bottom."""
+    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.image import imsave
+
+    shrunk = _shrunk(values, sizes)
+    if colours == "grey":
+        # Square root: faint parts show beside the brightest.
+        image = colormaps["gray"](np.sqrt(np.clip(shrunk, 0, 1)))
+    else:
+        signed = LinearSegmentedColormap.from_list("signed", ["#8fd0ff", "#2b7fd4", "#0b0b0d", "#d9701a", "#ffd08a"])
+        image = signed((np.clip(shrunk, -1, 1) + 1) / 2)
+    file = io.BytesIO()
+    imsave(file, np.ascontiguousarray((image[::-1, :, :3] * 255).astype(np.uint8)), format="png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _shrunk(values: np.ndarray, sizes: Sequence[float]) -> np.ndarray:
+    """Means of blocks, so that no side is longer than a picture may be; square pixels where the voxels are none."""
+    n = math.ceil(max(values.shape) / _LARGEST_PICTURE)
+    if n > 1:
+        padded = np.pad(values, [(0, -m % n) for m in values.shape])
+        values = padded.reshape(padded.shape[0] // n, n, padded.shape[1] // n, n).mean(axis=(1, 3))
+    repeats = [max(1, round(size / min(sizes))) for size in sizes]
+    return values.repeat(repeats[0], axis=0).repeat(repeats[1], axis=1)

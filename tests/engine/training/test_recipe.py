@@ -1,0 +1,116 @@
+"""Recipe auto on small phantoms: it finds the motion, chooses among starts, ends by itself, and can be broken off."""
+
+import numpy as np
+import pytest
+import torch
+from phantoms import LEVEL, MOTION, MOVING, VOXEL_SIZE, two_domains
+
+from chimerax.cryotrans.engine.carrying.prediction import carry
+from chimerax.cryotrans.engine.errors import InputError
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
+from chimerax.cryotrans.engine.options import TrainingOptions
+from chimerax.cryotrans.engine.training.recipe import AutoTraining
+
+CPU = torch.device("cpu")
+
+
+def _maps() -> tuple[DensityMap, DensityMap]:
+    return tuple(DensityMap(two_domains(time), VOXEL_SIZE, name=f"t = {time:g}") for time in (0, 1))
+
+
+def _auto(flow: str = "auto", n_steps: int | None = None) -> AutoTraining:
+    options = TrainingOptions(
+        LEVEL,
+        LEVEL,
+        n_steps=n_steps,
+        period=50,
+        width=20,
+        recipe="auto",
+        flow=flow,
+        n_domains=2 if flow != "auto" else None,
+    )
+    return AutoTraining(*_maps(), options, 0.0, None, CPU)
+
+
+def _run(training: AutoTraining, until: int = 10**9) -> AutoTraining:
+    training.evaluate()
+    while not training.finished and training.step < until:
+        training.update()
+        training.evaluate()
+    return training
+
+
+def _error(training: AutoTraining) -> float:
+    """How far from its true place the moving domain's centre ends, voxels."""
+    size = np.array(VOXEL_SIZE)
+    [end] = carry(np.array([MOVING]) * size, _maps()[0], training.velocity)
+    return float(np.linalg.norm(end / size - np.array(MOVING) - np.array(MOTION)))
+
+
+@pytest.fixture(scope="module")
+def of_a_network() -> AutoTraining:
+    return _run(_auto("network"))
+
+
+def test_the_recipe_finds_the_motion_and_ends(of_a_network):
+    assert np.linalg.norm(MOTION) > 3
+    assert _error(of_a_network) < 0.3
+    assert of_a_network.finished
+    assert of_a_network.step <= of_a_network.n_steps
+    assert len(of_a_network.losses) == of_a_network.step + 1
+
+
+def test_every_stage_is_told(of_a_network):
+    told = [note.split(": ", 1)[1] for note in of_a_network.notes]
+    assert [text.split(",")[0] for text in told] == [stage.text for stage in of_a_network.stages]
+
+
+def test_a_stage_that_has_settled_ends_early(of_a_network):
+    assert of_a_network.step < of_a_network.n_steps
+
+
+def test_domains_find_it_too():
+    training = _run(_auto("domains"))
+    assert _error(training) < 0.5
+
+
+def test_the_best_start_goes_on(monkeypatch):
+    training = _auto()
+    asked = []
+
+    def score(field):
+        asked.append(field)
+        return [0.2, 0.9, 0.5][len(asked) - 1]
+
+    monkeypatch.setattr(training, "_score", score)
+    monkeypatch.setattr(training, "stages", [stage._replace(n_steps=2) for stage in training.stages])
+    _run(training)
+    assert len(asked) == 3
+    assert any("Going on with 12 domains." in note for note in training.notes)
+
+
+@pytest.mark.parametrize("until", [3, 40, 155])
+def test_a_broken_recipe_goes_on_exactly(monkeypatch, until):
+    monkeypatch.setattr("chimerax.cryotrans.engine.training.recipe._LEAST_GAIN", -1.0)
+
+    def short(training: AutoTraining) -> AutoTraining:
+        training.stages = [stage._replace(n_steps=30) for stage in training.stages]
+        return training
+
+    whole = _run(short(_auto("domains")), until + 20)
+    broken = _run(short(_auto("domains")), until)
+    again = short(_auto("domains"))
+    again.restore(broken.state())
+    _run(again, until + 20)
+    assert again.step == whole.step
+    np.testing.assert_array_equal(again.losses, whole.losses)
+
+
+def test_a_limit_of_steps_ends_it():
+    training = _run(_auto("network", n_steps=7))
+    assert (training.step, training.n_steps, len(training.losses)) == (7, 7, 8)
+
+
+def test_a_state_of_something_else_is_refused():
+    with pytest.raises(InputError, match="does not fit this run"):
+        _auto("network").restore({"step": 3})
