@@ -69,7 +69,7 @@ def record_movie(
     size: tuple[int, int] | None = None,
     seconds: float = SECONDS,
 ) -> Path:
-    """History the frames of a series, and write the commands that do it beside the movie; leave the scene as it was.
+    """Record the frames of a series, and write the commands that do it beside the movie; leave the scene as it was.
 
     Args:
         session: the ChimeraX session, with graphics.

@@ -93,7 +93,7 @@ assert info.get_module().__file__.startswith(toolshed._site_dir)
 assert Path(info.get_path("docs/user/commands/cryotrans.html")).is_file()
 from chimerax.core.commands import run
 run(session, f"cryotrans demo directory {folder}/demo")
-from chimerax.cryotrans.settings import user_settings
+from chimerax.cryotrans.app.settings import user_settings
 user_settings(session).python = sys.executable
 job = run(session, f"cryotrans train #1 to #2 steps 2 frames 2 device cpu directory {folder}/run")
 assert len(job.series.maps) == 2

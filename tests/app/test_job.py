@@ -206,7 +206,7 @@ import headless
 session = headless.start(Path(sys.argv[1]) / "chimerax")
 headless.link_bundle(session, Path(sys.argv[2]), Path(sys.argv[1]) / "bundle")
 from chimerax.core.commands import run
-from chimerax.cryotrans.settings import user_settings
+from chimerax.cryotrans.app.settings import user_settings
 user_settings(session).python = sys.executable
 for name in ("A", "B"):
     run(session, f'open "{sys.argv[1]}/{name}.mrc"')

@@ -540,7 +540,7 @@ sys.excepthook = sys.__excepthook__
 if bundle == "yes":
     (Path(folder) / "bundle").mkdir()
     headless.link_bundle(session, Path(headless.__file__).resolve().parents[2], Path(folder) / "bundle")
-    from chimerax.cryotrans.series import attend_sessions
+    from chimerax.cryotrans.app.series import attend_sessions
     attend_sessions(session)
 from chimerax.core.commands import run
 run(session, f'open "{path}"', log=False)

@@ -42,6 +42,7 @@ def wheels(tmp_path, monkeypatch):
     folder.mkdir()
     for name in worker_python.PACKAGES + worker_python.WITH_THEM:
         _wheel(folder, name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # pip as it comes, without what this machine has set for it
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
@@ -132,11 +133,11 @@ def test_cupy_is_that_of_pytorchs_cuda(tmp_path, cuda, is_gpu, package):
         f"class version:\n    cuda = {cuda!r}\nclass cuda:\n    is_available = lambda: {is_gpu}\n"
     )
     python = _script(tmp_path / "bin" / "python", f'cd "{tmp_path}" && exec "{sys.executable}" "$@"')
-    assert worker_python._cupy_for(python) == package
+    assert worker_python.cupy_for(python) == package
 
 
 def test_no_cupy_where_the_python_does_not_answer(tmp_path):
-    assert worker_python._cupy_for(_script(tmp_path / "bin" / "python", "echo hello")) is None
+    assert worker_python.cupy_for(_script(tmp_path / "bin" / "python", "echo hello")) is None
 
 
 def test_half_made_environment_is_made_again(session, run, no_python, wheels, tmp_path):
@@ -273,7 +274,7 @@ def test_worker_gets_no_python_variables(monkeypatch, tmp_path):
 
 def test_own_python_finds_what_chimerax_has_installed(session, monkeypatch):
     monkeypatch.setenv("PYTHONUSERBASE", "/somewhere")
-    assert environment(worker_python._own_python())["PYTHONUSERBASE"] == site.USER_BASE
+    assert environment(worker_python.own_python())["PYTHONUSERBASE"] == site.USER_BASE
 
 
 def test_apple_gpu_may_fall_back(monkeypatch, tmp_path):

@@ -24,7 +24,7 @@ def movie(
     size: tuple[int, int] | None = None,
     seconds: float = SECONDS,
 ) -> Path:
-    """History a volume series, with the commands that do it beside the movie."""
+    """Record a volume series, with the commands that do it beside the movie."""
     if len(series) != 1:
         raise UserError(f"One volume series is wanted, as vseries play takes it, got {len(series)}.")
     [wanted] = series

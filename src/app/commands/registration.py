@@ -166,7 +166,7 @@ COMMANDS = {
         {
             "required": [("series", SeriesArg)],
             "keyword": _MOVIE_KEYWORDS,
-            "synopsis": "History a volume series as a movie",
+            "synopsis": "Record a volume series as a movie",
         },
     ),
     "cryotrans color": _Command(

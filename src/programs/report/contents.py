@@ -17,7 +17,7 @@ from ...engine.maps.density_map import DensityMap
 
 
 class Motion(NamedTuple):
-    """What `Comparison` and its measured say of each point."""
+    """What `Comparison` and what it measured say of each point."""
 
     weights: NDArray[np.float32]  # (n,)
     displacement: NDArray[np.float64]  # (n, 3), Å
