@@ -67,6 +67,18 @@ def _no_level_text(density_map: DensityMap, flag: str) -> str:
     )
 
 
+def inputs_of(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """What each file is to a training that reads it, and the file."""
+    targets = said.get("target_map", [])
+    found = [
+        ("the initial map (-i0)", said.get("initial_map")),
+        *(("the target map (-i1)", path) for path in ([targets] if isinstance(targets, str) else targets)),
+        ("the weights to start from (-w)", said.get("weight")),
+        ("the validation map (--validation-map)", said.get("validation_map")),
+    ]
+    return [(what, path) for what, path in found if path is not None]
+
+
 def map_of_run(key: str, content: dict[str, Any], said: dict[str, Any]) -> str:
     """Where the run's initial or target map is now."""
     flag, path = FLAGS[f"{key}_map"], said.get(f"{key}_map", content[key]["path"])

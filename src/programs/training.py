@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import InputError
-from ..engine.files.run_directory import RUN_FILE, STATE_FILE, RunDirectory
+from ..engine.files.run_directory import PROGRAM, RUN_FILE, STATE_FILE, RunDirectory
 from ..engine.options import TrainingOptions
 from .beginning import begin
-from .conclusion import MOTION_FILES
 from .keeping import run_training
-from .pair import FLAGS, map_of_run, read_pair, read_validation
+from .pair import FLAGS, inputs_of, map_of_run, read_pair, read_validation
 from .progress import Reporter
 from .provenance import describe, describe_file, now
-from .report.report import REPORT_FILE
 from .stop_request import StopRequest
 
 if TYPE_CHECKING:
@@ -88,17 +86,13 @@ def train(
         with run.locked():
             _resume(run, run.read(), said, reporter, stop)
         return
-    run.check_free(said.get("overwrite", False))
+    run.check_free(said.get("overwrite", False), inputs_of(said))
     recipe = said.get("recipe", _DEFAULTS["recipe"])
     wanted = {**(_DEFAULTS_AUTO if recipe == "auto" else _DEFAULTS), **said}
     _check_choices(said, recipe)
     initial, target = read_pair(wanted, reporter)
     weights_from = Path(said["weight"]) if "weight" in said else None
     velocity = _load_start(weights_from, said)
-    if weights_from is not None and said.get("overwrite") and run.owns(weights_from):
-        raise InputError(
-            f"--overwrite would remove {weights_from}, the weights to start from (-w). Choose another directory (-d)."
-        )
     flow = said.get("flow", "auto" if recipe == "auto" else "network")
     training_options = TrainingOptions(
         initial_level=wanted["initial_threshold"],
@@ -130,7 +124,7 @@ def train(
     training, compared = begin(initial, target, validation, training_options, device, reporter, velocity)
     reporter.note(why)
     content = {
-        "program": "CryoTRANS for ChimeraX",
+        "program": PROGRAM,
         "command": command,
         "state": "running",
         "step": 0,
@@ -185,8 +179,6 @@ def _resume(
     device, why = _choose_device(*((said["device"], said["gpu"]) if spoken else (asked["asked"], asked["gpu"])))
     reporter.note(why)
     reporter.note(f"Going on from step {step}" + (f" of {options.n_steps}." if options.n_steps is not None else "."))
-    for name in (*MOTION_FILES, REPORT_FILE):  # of where it had ended
-        (run / name).unlink(missing_ok=True)
     content = {**content, "state": "running", "options": options.to_dict(), "message": None}
     content["device"] = {**asked, "used": str(device)}
     for key, path in paths.items():

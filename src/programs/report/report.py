@@ -87,7 +87,8 @@ def write_report(
         list_section("Warnings", told.texts("warnings")),
         run_section(told, blur),
     ]
-    write_atomically(path, page(_title(told.content), sections).encode())
+    # File names may hold bytes that are not UTF-8: these are shown as escapes.
+    write_atomically(path, page(_title(told.content), sections).encode(errors="backslashreplace"))
     return f"Verdict: {told.verdict.word}. {told.verdict.reasons[0]} The report is {path}."
 
 
