@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         let_go()
 
 
-def _run(make_parser: Callable[[], _Parser], program: Callable[..., None], arguments: list[str]) -> int:
+def _run(make_parser: Callable[[], argparse.ArgumentParser], program: Callable[..., None], arguments: list[str]) -> int:
     """The exit status of one of the programs."""
     reporter = Reporter()
     stop = StopRequest()

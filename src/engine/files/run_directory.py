@@ -114,6 +114,10 @@ class RunDirectory:
         """Whether there is a run of this program."""
         return bool(self.own_names())
 
+    def in_the_way(self) -> list[Path]:
+        """Files here that a new run would replace, and that are not this run's."""
+        return self._present()[1]
+
     def own_names(self) -> set[str]:
         """The names of the run's files, as its run.json has them; none if there is no run of this program."""
         try:
