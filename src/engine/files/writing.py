@@ -31,8 +31,10 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
         OSError: it cannot be written, said of `path`; the old file is untouched, and nothing is left beside it.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    made = False
     try:
         with open(beside, "xb") as file:
+            made = True
             _take_permissions(file.fileno(), path)
             file.write(content)
             if durable:
@@ -40,8 +42,9 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         _try_for_a_second(lambda: os.replace(beside, path))
     except BaseException as error:  # a second Ctrl-C among them
-        with contextlib.suppress(OSError):
-            beside.unlink()
+        if made:
+            with contextlib.suppress(OSError):
+                beside.unlink()
         if isinstance(error, OSError) and error.errno is not None:
             reason = (error.errno, error.strerror, str(path), getattr(error, "winerror", None))
             raise OSError(*reason) from error  # of the name that the user knows

@@ -120,9 +120,10 @@ def report_of_prediction(directory: Path, weights: Path, initial: DensityMap, pa
         initial = assume_grid_of(initial, target)
         target, _ = on_grid_of(target, initial)
         step = content["step"] if weights.name == FINAL_WEIGHTS else names.get(weights.name)
-        return write_report(directory / REPORT_FILE, run, initial, target, read_map(end).density, step)
+        generated = read_map(end).density
     except (InputError, KeyError, TypeError, AttributeError, ValueError) as error:
         return f"No report is written: the files of the run in {run.path} do not say enough ({error})."
+    return write_report(directory / REPORT_FILE, run, initial, target, generated, step)
 
 
 def _blur(chosen: float | None, initial: DensityMap, target: DensityMap) -> float:
