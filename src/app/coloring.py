@@ -27,7 +27,7 @@ from ..engine.maps.mrc_file import read_map
 from .markup import quoted
 from .palettes import MEASURES, Measure, Palette, check_limits, palette_text
 from .runs import Run, known_runs, runs_of, source_of
-from .volumes import density_map_on, index_to_scene, model_text
+from .volumes import density_map_on, index_to_scene, model_text, open_map
 
 _PLACE_TOLERANCE = 0.05  # voxels, over the whole box
 _SAME_MAP = 0.1  # of the density, root mean square; a move by half a voxel makes more
@@ -302,7 +302,7 @@ def _open_hidden(session: Any, path: Path, subject: Subject, measure: Measure) -
             model.data.values_changed()  # the run may have gone on
             break
     else:
-        [model] = run_command(session, f"open {quoted(path)}", log=False)
+        model = open_map(session, path)
         model.name = name
         model.display = False
     model.scene_position = place

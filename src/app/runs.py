@@ -362,4 +362,6 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 def open_command(frames: Path) -> str:
     """What to type to open the frames in a folder as a volume series."""
-    return f"open {quoted(Path(glob.escape(str(frames))) / 'frame_*.mrc')} vseries true"
+    # `open` types it anew for itself, and then leaves a semicolon unquoted: a pattern has another sign for it.
+    folder = Path(glob.escape(str(frames)).replace(";", "?"))
+    return f"open {quoted(folder / 'frame_*.mrc')} vseries true"

@@ -7,7 +7,8 @@ as they are displayed, in the scene, but at full resolution and extent, whatever
 
 from __future__ import annotations
 
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from chimerax.core.errors import UserError
@@ -20,6 +21,13 @@ from ..engine.maps.density_map import DensityMap
 
 _PLACE_TOLERANCE = 0.05  # voxels; two places closer than this are one
 _ANGLE_TOLERANCE = 0.01  # degrees; shears a box of 300 voxels by 0.05 voxel
+
+
+def open_map(session: Any, path: Path) -> Any:
+    """Open a map; the command `open` loses what follows a semicolon in a path that has no blank."""
+    [model], _ = session.open_command.open_data(str(path))
+    session.models.add([model])
+    return model
 
 
 def density_map_of(volume: Volume) -> DensityMap:

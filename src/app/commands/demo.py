@@ -11,7 +11,8 @@ from chimerax.core.errors import UserError
 
 from ...engine.maps import demo_pair
 from ...engine.maps.mrc_file import write_map
-from ..markup import link, quoted
+from ..markup import link
+from ..volumes import open_map
 from .folders import home
 
 _INITIAL_COLOR, _TARGET_COLOR = "cornflowerblue", "sandybrown"
@@ -32,7 +33,7 @@ def demo(session: Any, directory: str | None = None) -> list[Any]:
                 f"The folder {folder} cannot be written: {error.strerror}. "
                 f"Give another: cryotrans demo directory FOLDER"
             ) from error
-        [model] = run_command(session, f"open {quoted(path)}", log=False)
+        model = open_map(session, path)
         style = f"volume #{model.id_string} style surface level {demo_pair.LEVEL} color {color}"
         run_command(session, style, log=False)
         models.append(model)

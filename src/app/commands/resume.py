@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from chimerax.core.commands import run as run_command
 from chimerax.core.errors import UserError
 
 from ...engine.files.run_directory import FINAL_WEIGHTS
 from ..job import CryoTransJob
 from ..markup import quoted
 from ..runs import Run, source_of
+from ..volumes import open_map
 from ..worker_python import find_python
 from .beginning import begin
 from .known_run import content_of, path_of_map, run_in
@@ -66,7 +66,7 @@ def _open_again(session: Any, run: Run, content: dict[str, Any], key: str) -> An
             return model
     if not path.is_file():
         raise UserError(f"The map {path} of this run is gone, so that it cannot be resumed. Start a new run.")
-    [model] = run_command(session, f"open {quoted(path)}", log=False)
+    model = open_map(session, path)
     model.name = run.models()[key]["name"]
     model.display = False
     return model

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from chimerax.cryotrans.engine.errors import InputError
@@ -60,3 +61,13 @@ def test_what_cannot_be_held_out_is_an_error(share, block):
         held_out_mask(_density(), share, block, 0)
     with pytest.raises(InputError, match="zero everywhere"):
         held_out_mask(np.zeros((4, 5, 6)), 0.1, 3.0, 0)
+
+
+def test_the_field_is_of_32_bit_floats(monkeypatch):
+    """Of the density's size and of half a spectrum, so that large boxes fit; odd sides come back as they were."""
+    kinds = []
+    really = torch.fft.rfftn
+    monkeypatch.setattr(torch.fft, "rfftn", lambda field: (kinds.append(field.dtype), really(field))[1])
+    density = _density()[:, :43, :47]
+    mask = held_out_mask(density, 0.1, 6.0, 0)
+    assert kinds == [torch.float32] and mask.shape == density.shape

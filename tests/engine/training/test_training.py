@@ -1,5 +1,7 @@
 """Training against the loss sequences of the reference, and going on from a saved state."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -124,3 +126,28 @@ def test_mass_outside_is_the_share_that_left_the_box(small):
 def test_options_out_of_range_are_refused_by_name(changed, words):
     with pytest.raises(InputError, match=words):
         TrainingOptions(**{"initial_level": 0.1, "target_level": 0.1, "n_steps": 10, "period": 5, **changed})
+
+
+def test_a_glance_at_the_losses_looks_at_the_new_ones_only(small, monkeypatch):
+    training = _small_run(small)
+    _run(training, 6)
+    looked_at: list[float] = []
+    really = math.isfinite
+    monkeypatch.setattr(math, "isfinite", lambda loss: (looked_at.append(loss), really(loss))[1])
+    before = list(training.losses)
+    assert looked_at == []
+    training.update()
+    training.evaluate()
+    assert training.losses[:-1] == before and looked_at == training.losses[-1:]
+
+
+def test_a_loss_that_is_no_number_is_said_at_every_glance(small):
+    training = _small_run(small)
+    _run(training, 2)
+    training.update()
+    with torch.no_grad():
+        next(iter(training.velocity.parameters())).fill_(float("nan"))
+    training.evaluate()
+    for _ in range(2):
+        with pytest.raises(InputError, match="not a number any more at step 3"):
+            _ = training.losses
