@@ -33,14 +33,14 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     made = False
     try:
-        with open(beside, "xb") as file:
+        with beside.open("xb") as file:
             made = True
             _take_permissions(file.fileno(), path)
             file.write(content)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        _try_for_a_second(lambda: os.replace(beside, path))
+        _try_for_a_second(lambda: beside.replace(path))
     except BaseException as error:  # a second Ctrl-C among them
         if made:
             with contextlib.suppress(OSError):
@@ -72,10 +72,11 @@ def _take_permissions(file_number: int, path: Path) -> None:
             os.fchmod(file_number, stat.S_IMODE(path.stat().st_mode) & 0o777)
 
 
-def _try_for_a_second(act: Callable[[], None]) -> None:
+def _try_for_a_second(act: Callable[[], object]) -> None:
     for seconds in _SECONDS_BETWEEN_TRIES:
         try:
-            return act()
+            act()
+            return
         except PermissionError:
             time.sleep(seconds)
     act()
