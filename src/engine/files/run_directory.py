@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import InputError
+from ..errors import InputError, named
 from .lock import is_named, take_lock
 from .writing import write_atomically
 
@@ -82,7 +82,9 @@ class RunDirectory:
             InputError: it holds another run, or is a file.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file; wanted is a directory. Choose another name (-d).")
+            raise InputError(
+                f"{self.path} is a file; wanted is a directory. Choose another name ({named('directory')})."
+            )
         try:
             found = self._files(_OWN_FILES)
             for leg in filter(Path.is_dir, self._files(_LEG)):
@@ -92,7 +94,8 @@ class RunDirectory:
         if found and not overwrite:
             raise InputError(
                 f"{self.path} already holds a run ({found[0].name} and {len(found) - 1} more files of it). "
-                f"Use --resume to go on with it, --overwrite to replace it, or another directory (-d)."
+                f"Use {named('resume')} to go on with it, {named('overwrite')} to replace it, or another directory "
+                f"({named('directory')})."
             )
 
     def owns(self, path: Path) -> bool:
@@ -107,7 +110,10 @@ class RunDirectory:
         """
         path = self.path / RUN_FILE
         if not path.is_file():
-            raise InputError(f"{self.path} holds no run to resume: there is no {RUN_FILE} in it. Check the name (-d).")
+            raise InputError(
+                f"{self.path} holds no run to resume: there is no {RUN_FILE} in it. Check the name "
+                f"({named('directory')})."
+            )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -153,7 +159,8 @@ class RunDirectory:
         if checkpoint != "best":
             raise InputError(
                 f"{self.path} holds {len(legs)} legs, each of which begins where the best checkpoint of the one before "
-                f"ends: there is no choice (--checkpoint). For a single leg, name its directory: {self.path / 'leg_1'}."
+                f"ends: there is no choice ({named('checkpoint')}). For a single leg, name its directory: "
+                f"{self.path / 'leg_1'}."
             )
         paths = [self.path / str(leg) for leg in legs]
         begun = [path for path in paths if any(RunDirectory(path)._files(re.compile(r"net(_\d+)?\.pt")))]
@@ -205,7 +212,8 @@ class RunDirectory:
                 return file
             file.close()
         raise InputError(
-            f"Another program is training in {self.path} at this moment. Wait for it, or choose another directory (-d)."
+            f"Another program is training in {self.path} at this moment. Wait for it, or choose another directory "
+            f"({named('directory')})."
         )
 
     def _clear(self) -> None:
@@ -222,4 +230,6 @@ class RunDirectory:
         return sorted(path for path in self.path.iterdir() if names.fullmatch(path.name))
 
     def _cannot_be_written(self, error: OSError) -> InputError:
-        return InputError(f"The directory {self.path} cannot be written: {error.strerror}. Choose another one (-d).")
+        return InputError(
+            f"The directory {self.path} cannot be written: {error.strerror}. Choose another one ({named('directory')})."
+        )

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, named
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.integration import displacement
 from ..flow.velocity import Field
 from ..maps.gaussian_blur import gaussian_blur
 from ..maps.preparation import PreparedPair
-from ..options import TrainingOptions
+from ..options.training import TrainingOptions
 from .loss import (
     DataLoss,
     Target,
@@ -150,7 +150,7 @@ class Training:
             if bad is not None:
                 raise InputError(
                     f"The loss is not a number any more at step {bad}: training has diverged. "
-                    f"Use a smaller learning rate (--lr) than {self.options.learning_rate:g}."
+                    f"Use a smaller learning rate ({named('learning_rate')}) than {self.options.learning_rate:g}."
                 )
         return self._losses
 
