@@ -131,6 +131,7 @@ def _resume(
             f"{named('n_steps')} {2 * step or 1}."
         )
     paths = {key: map_of_run(key, content, said) for key in ("initial", "target")}
+    validation_path = _validation_of_run(content, said)
     reader = {"initial_map": paths["initial"], "target_map": paths["target"]}
     levels = {"initial_level": options.initial_level, "target_level": options.target_level}
     initial, target = read_pair({**reader, **levels}, reporter)
@@ -147,7 +148,6 @@ def _resume(
         content["reports"] = not said["no_report"]
     for key, path in paths.items():
         content[key] = {**content[key], "path": str(Path(path).absolute())}
-    validation_path = _validation_of_run(content, said)
     if validation_path is not None:
         content["validation"] = describe_file(validation_path)
     validation = read_validation(validation_path, initial, reporter)

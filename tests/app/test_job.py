@@ -31,6 +31,7 @@ from chimerax.cryotrans.engine.options.prediction import PREDICTION
 from chimerax.cryotrans.engine.options.training import TRAINING
 
 SMALL = "depth 2 width 8 w2Iter 2 device cpu frames 2 wait false"
+MARKED = {"event": "error", "text": "Use another --lr.", "marked": f"Use another {named('learning_rate')}."}
 LONG = f"steps 1000000 period 20 {SMALL}"
 
 
@@ -308,7 +309,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
         ("raise ModuleNotFoundError(\"No module named 'torch'\")", "Type: cryotrans install"),
         ("print('plain words')", "crashed (exit status 0): plain words"),
         ("raise OSError(28, 'No space left on device')", "The disk is full"),
-        ('print(\'{"event": "error", "text": "Use another --lr."}\'); exit(2)', "Use another learningRate."),
+        (f"print({json.dumps(json.dumps(MARKED))}); exit(2)", "Use another learningRate."),
     ],
 )
 def test_worker_that_fails_at_once(session, run, use_script, pair, code, sentence):
@@ -384,7 +385,7 @@ def test_stop_before_the_first_step_opens_nothing(session, run, home, pair):
 def test_notes_and_warnings_are_said_once(session, home, tmp_path):
     job = CryoTransJob(session, "A → B", Run(tmp_path), Path(sys.executable), None, None)
     for _ in range(2):
-        job.take_up({"event": "warning", "text": "Some mass is lost; use another --lr."})
+        job.take_up({"event": "warning", "text": "", "marked": f"Some mass is lost; use another {named('learning_rate')}."})
         job.take_up({"event": "note", "text": "Computing."})
         job.take_up({"event": "unheard of"})
     assert session.test_log.texts("warning") == ["CryoTRANS A → B: Some mass is lost; use another learningRate.\n"]

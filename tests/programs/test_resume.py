@@ -369,3 +369,30 @@ def test_who_only_looks_at_the_lock_stops_nobody(tmp_path):
     with directory.locked():
         assert (tmp_path / "run.lock").is_file()  # that of this one: the other's was removed at its end
     thread.join()
+
+
+def test_resuming_takes_no_report(maps, tmp_path, capsys):
+    line = [word for word in training(maps, tmp_path / "run", 2, 2) if word != "--no-report"]
+    assert call(capsys, *line).status == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert call(capsys, "train", "--resume", "-d", tmp_path / "run", "-n", 3, "--no-report").status == 0
+    assert run_json(tmp_path / "run")["reports"] is False
+    assert not (tmp_path / "run" / "report.html").exists()  # that of step 2 would be taken for this one's
+
+
+def test_resuming_keeps_the_validation_map(maps, tmp_path, capsys):
+    half, moved = tmp_path / "half.mrc", tmp_path / "moved.mrc"
+    shutil.copy(maps / "target.mrc", half)
+    assert call(capsys, *training(maps, tmp_path / "run", 2, 2, "--validation-map", half)).status == 0
+    half.rename(moved)
+    line = ["train", "--resume", "-d", tmp_path / "run", "-n", 3]
+    assert f"There is no file {half}, the validation map of the run" in refused(capsys, tmp_path / "run", "-n", 3)
+    other = refused(capsys, tmp_path / "run", "-n", 3, "--validation-map", maps / "initial.mrc")
+    assert "is not the validation map that the run was begun with" in other
+    assert call(capsys, *line, "--validation-map", moved).status == 0
+    assert run_json(tmp_path / "run")["validation"]["path"] == str(moved)
+
+
+def test_a_validation_map_cannot_be_added(broken_off, maps, capsys):
+    said = refused(capsys, broken_off[0], "--validation-map", maps / "target.mrc")
+    assert "The run was begun without --validation-map" in said
