@@ -385,7 +385,8 @@ def test_stop_before_the_first_step_opens_nothing(session, run, home, pair):
 def test_notes_and_warnings_are_said_once(session, home, tmp_path):
     job = CryoTransJob(session, "A → B", Run(tmp_path), Path(sys.executable), None, None)
     for _ in range(2):
-        job.take_up({"event": "warning", "text": "", "marked": f"Some mass is lost; use another {named('learning_rate')}."})
+        marked = f"Some mass is lost; use another {named('learning_rate')}."
+        job.take_up({"event": "warning", "text": "", "marked": marked})
         job.take_up({"event": "note", "text": "Computing."})
         job.take_up({"event": "unheard of"})
     assert session.test_log.texts("warning") == ["CryoTRANS A → B: Some mass is lost; use another learningRate.\n"]
