@@ -14,9 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -31,6 +29,7 @@ from chimerax.core.errors import UserError
 from chimerax.core.tasks import Task
 
 from .failures import sentence_for
+from .processes import Log, abandon, end_within
 from .wording import said_by
 
 SECONDS_TO_SAVE = 120.0  # from the request to stop until a program is killed
@@ -127,38 +126,59 @@ class BackgroundTask(Task):
             reports: it is a worker, whose lines are JSON messages, which are told, and which saves and ends when its
                 standard input is closed; else its lines are told as {"event": "line"}, and it is killed.
         """
-        end = said = None
+        if not log.parent.is_dir():
+            return Outcome(None, f"The folder {log.parent} is gone.")
         began = log.stat().st_size if log.exists() else 0
-        with open(log, "ab", buffering=0) as file:
-            file.write(f"$ {subprocess.list2cmdline([str(word) for word in command])}\n".encode())
+        output = Log(log)
+        try:
+            output.write(f"$ {subprocess.list2cmdline([str(word) for word in command])}\n".encode(errors="replace"))
             try:
-                process = self._start(command, file, log.parent, environment, reports)
+                process = self._start(command, output.file, log.parent, environment, reports)
             except OSError as error:
                 return Outcome(None, f"{command[0]} cannot be started: {error.strerror}.")
             if process is None:
                 return Outcome(None, None)
-            assert process.stdout is not None
-            for line in process.stdout:
-                message = _message(line) if reports else {"event": "line", "text": line.decode(errors="replace")}
-                if message is None or message["event"] != "step":  # of these there are very many
-                    file.write(line)
-                if message is None:
-                    continue
-                if message["event"] == "error":
-                    said = said_by(message)
-                    continue
-                if message["event"] == "end":
-                    end = message
-                self.tell(**message)
-            status = process.wait()
-            process.stdout.close()
-        with self._lock:
-            asked_to_end = self._stopping
-            self._process, self._stopping = None, self._leaving
+            try:
+                end, said = self._listen(process, output, reports)
+                status = process.wait()
+            except BaseException:  # nobody reads any more what it prints: it would wait for ever, with all that it has
+                abandon(process, SECONDS_TO_SAVE if reports else 0)
+                raise
+            finally:
+                with self._lock:
+                    asked_to_end = self._stopping
+                    self._process, self._stopping = None, self._leaving
+        finally:
+            output.file.close()
+            if output.trouble is not None:
+                self.tell("warning", text=f"{log} is not whole: {output.trouble.strerror}.")
         if end is not None or (not reports and status == 0):
             return Outcome(end, None)
-        printed = log.read_bytes()[began:].decode(errors="replace")
-        return Outcome(None, sentence_for(said, status, printed, asked_to_end))
+        printed = b""
+        with contextlib.suppress(OSError):
+            printed = log.read_bytes()[began:]
+        return Outcome(None, sentence_for(said, status, printed.decode(errors="replace"), asked_to_end))
+
+    def _listen(
+        self, process: subprocess.Popen[bytes], output: Log, reports: bool
+    ) -> tuple[Message | None, str | None]:
+        """Take in what a program prints until it prints no more: its message "end", and what it says of an error."""
+        end = said = None
+        assert process.stdout is not None
+        for line in process.stdout:
+            message = _message(line) if reports else {"event": "line", "text": line.decode(errors="replace")}
+            if message is None or message["event"] != "step":  # of these there are very many
+                output.write(line)
+            if message is None:
+                continue
+            if message["event"] == "error":
+                said = said_by(message)
+                continue
+            if message["event"] == "end":
+                end = message
+            self.tell(**message)
+        process.stdout.close()
+        return end, said
 
     # For those who use it
 
@@ -224,7 +244,7 @@ class BackgroundTask(Task):
         with self._lock:
             process = self._process
         if process is not None:
-            _end_within(process, seconds)
+            end_within(process, seconds)
 
     # On the main thread
 
@@ -301,7 +321,7 @@ class BackgroundTask(Task):
         with contextlib.suppress(OSError):
             process.stdin.close()
         seconds = seconds if self._can_save else 0
-        threading.Thread(target=_end_within, args=(process, seconds), daemon=True).start()
+        threading.Thread(target=end_within, args=(process, seconds), daemon=True).start()
 
     # Sessions are saved without their tasks
 
@@ -335,30 +355,6 @@ def _message(line: bytes) -> Message | None:
     except ValueError:
         return None
     return message if isinstance(message, dict) and isinstance(message.get("event"), str) else None
-
-
-def _end_within(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait for a program so long, then kill it and all that it has started."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        kill(process)
-        process.wait()
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program and all that it has started."""
-    with contextlib.suppress(OSError):
-        if sys.platform == "win32":
-            # A virtual environment's python.exe only starts the real one, which would go on.
-            subprocess.run(
-                ["taskkill", "/F", "/T", "/PID", str(process.pid)],
-                creationflags=subprocess.CREATE_NO_WINDOW,
-                capture_output=True,
-                check=False,
-            )
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def run_task(session: Any, task: BackgroundTask, wait: bool | None) -> bool:

@@ -48,13 +48,9 @@ class Installation(BackgroundTask):
             python: the Python to take; None to make an environment.
             folder: where to make it; by default, default_folder().
         Raises:
-            UserError: the Python cannot be used, or the folder is not ours to write into.
+            UserError: the folder is not ours to write into.
         """
-        if python is not None:
-            trouble = trouble_with(python)
-            if trouble is not None:
-                raise UserError(f"{trouble} Nothing was changed.")
-        else:
+        if python is None:
             folder = (folder or default_folder()).absolute()
             if folder.exists() and not is_ours(folder) and (not folder.is_dir() or any(folder.iterdir())):
                 raise UserError(f"{folder} holds something else. Give a folder that is new or empty.")
@@ -64,6 +60,8 @@ class Installation(BackgroundTask):
         self._device = ""
 
     def work(self) -> None:
+        if self._folder is None and (trouble := trouble_with(self.python)) is not None:
+            raise UserError(f"{trouble} Nothing was changed.")
         with tempfile.TemporaryDirectory(prefix="cryotrans_") as scratch:
             if self._folder is not None and trouble_with(self.python) is not None:
                 self._make_environment(self._folder, Path(scratch))

@@ -5,6 +5,7 @@ After a training that finished, or was stopped, the same job has the frames made
 
 from __future__ import annotations
 
+import contextlib
 import html
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +18,12 @@ from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
 from .background import BackgroundTask, Message
 from .markup import link, quoted, table
-from .riders import ATTRIBUTE, Riders
-from .runs import Run, free_folder, open_command
+from .riders import ATTRIBUTE, FILE, Riders
+from .runs import Run, free_folder, open_command, runs_of
+from .settings import user_settings
 from .volumes import model_text
 from .wording import said_by
-from .worker_python import environment, worker_command
+from .worker_python import environment, look_for_python, tell_how_to_install, worker_command
 
 
 class Frames(NamedTuple):
@@ -62,7 +64,7 @@ class CryoTransJob(BackgroundTask):
         session: Any,
         name: str,
         run: Run,
-        python: Path,
+        python: Path | None,
         training: Mapping[str, object] | None,
         frames: Frames | None,
         opens: bool = True,
@@ -72,7 +74,7 @@ class CryoTransJob(BackgroundTask):
             session: ChimeraX's.
             name: what messages call it, the maps.
             run: the run; its initial map is where the series is placed, and without it nothing is opened.
-            python: runs the worker.
+            python: runs the worker; None to look for it here, in the background.
             training: options of the training program, by their names; None to train no more.
             frames: which frames to make; None for none.
             opens: open them.
@@ -82,6 +84,7 @@ class CryoTransJob(BackgroundTask):
         self.series: Any = None
         self.carried: Any = None
         self._run, self._python, self._training, self._frames, self._opens = run, python, training, frames, opens
+        self._chosen_python = user_settings(session).python
         self._trained: Message | None = None  # the worker's last words
         self._legs: list[Message] = []  # and those at the end of each leg
         self._framed: Message | None = None
@@ -92,6 +95,14 @@ class CryoTransJob(BackgroundTask):
     # On the task's thread
 
     def work(self) -> None:
+        if self._python is None:
+            try:
+                self._python = look_for_python(self._chosen_python)
+            except UserError:
+                self.tell("no_python")
+                raise
+            if self.leaving:
+                return
         if self._training is not None:
             end = self._run_worker("train", command_line(self._training, TRAINING))
             if end is None or (end["step"] == 0 and end.get("leg", 1) == 1):
@@ -106,6 +117,7 @@ class CryoTransJob(BackgroundTask):
         self._run_worker("predict", command_line({**call, **wanted.options}, PREDICTION))
 
     def _run_worker(self, program: str, arguments: Sequence[str]) -> Message | None:
+        assert self._python is not None
         command = worker_command(self._python, program, arguments)
         outcome = self.run_program(command, self._run.log_path, environment(self._python))
         if outcome.failure is not None:
@@ -118,6 +130,9 @@ class CryoTransJob(BackgroundTask):
         take_up = getattr(self, f"_take_up_{message['event']}", None)
         if take_up is not None:
             take_up(message)
+
+    def _take_up_no_python(self, message: Message) -> None:
+        tell_how_to_install(self.session)
 
     def _take_up_start(self, message: Message) -> None:
         self._started_with = message
@@ -161,6 +176,7 @@ class CryoTransJob(BackgroundTask):
 
     def finish(self) -> None:
         self._status("")
+        self._take_back()
         self._run.forget_closed()
         if self.error is not None:
             self.error = f"CryoTRANS {self.name}: {self._with_way_out(self.error)}"
@@ -177,6 +193,20 @@ class CryoTransJob(BackgroundTask):
             self.session.logger.info(self._table(), is_html=True)
         self._log_links()
 
+    def _take_back(self) -> None:
+        """What the command has written for work that has not begun would stand in the way of the next try."""
+        if self._training is not None:
+            self._run.take_back()
+            if not self.folder.exists():
+                runs_of(self.session).forget(self._run)
+            return
+        wanted = self._frames
+        if wanted is None or wanted.folder is None or any(wanted.folder.glob("frame_*.mrc")):
+            return
+        for path in (wanted.initial_path, wanted.folder / FILE):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
     def _status(self, text: str) -> None:
         several = sum(not task.done for task in self.session.tasks.find_by_class(CryoTransJob)) > 1
         self.session.logger.status(f"CryoTRANS{f' {self.name}' if several else ''}: {text}" if text else "")
@@ -185,7 +215,7 @@ class CryoTransJob(BackgroundTask):
         begun = self._run.can_go_on and self._training is not None and not self._all_is_trained
         if begun and not any(words in error for words in ("checkpoint", "is training in")):  # the worker has said it
             error += f" The last checkpoint is whole: cryotrans resume {quoted(self.folder)} goes on from it."
-        return f"{error} The full output is in {self._run.log_path}."
+        return f"{error} The full output is in {self._run.log_path}." if self._run.log_path.exists() else error
 
     def _open(self) -> None:
         from .series import open_series

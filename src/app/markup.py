@@ -12,7 +12,8 @@ from chimerax.core.commands import quote_path_if_necessary
 
 def quoted(path: str | Path) -> str:
     """A path as it is typed in a command."""
-    return quote_path_if_necessary(str(path))
+    text = quote_path_if_necessary(str(path))
+    return f'"{text}"' if ";" in text and text[0] not in "\"'" else text  # which would end the command
 
 
 def link(command: str, text: str | None = None) -> str:

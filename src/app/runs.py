@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import html
 import itertools
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,10 @@ from ..engine.errors import InputError
 from ..engine.files.run_directory import FINAL_WEIGHTS, RUN_FILE, STATE_FILE, RunDirectory
 from ..engine.files.writing import write_atomically
 from .background import BackgroundTask
-from .markup import link, quoted, table
+from .markup import quoted
 from .settings import remember_run, user_settings
 
+_MAP_FILES = re.compile(r"(initial|validation|target(_\d+)?)\.mrc|models\.json")
 _METADATA_KEY = "CryoTRANS runs"
 
 
@@ -43,6 +45,7 @@ class Run:
         initial, target: the models, None where they are not known or have been closed.
         between: models of the conformations on the way, in their order.
         task: what trains or has trained it in this session.
+        made: folders that were made for it, the outermost first, if it is new; None for one that was there.
     """
 
     folder: Path
@@ -50,6 +53,7 @@ class Run:
     target: Any = None
     between: list[Any] = field(default_factory=list)
     task: BackgroundTask | None = field(default=None, repr=False)
+    made: list[Path] | None = None
 
     @property
     def initial_path(self) -> Path:
@@ -129,7 +133,17 @@ class Run:
         if self.between:
             described["between"] = [description(model) for model in self.between]
         path = self.initial_path.parent / "models.json"
-        write_atomically(path, (json.dumps(described, indent=1, ensure_ascii=False) + "\n").encode())
+        write_atomically(path, (json.dumps(described, indent=1) + "\n").encode())
+
+    def take_back(self) -> None:
+        """Remove the maps of a new run, and the folders made for it, if the worker has not begun it."""
+        if self.made is None or (self.folder / RUN_FILE).exists():
+            return
+        maps = self.initial_path.parent
+        with contextlib.suppress(OSError):
+            for path in [path for path in maps.iterdir() if _MAP_FILES.fullmatch(path.name)]:
+                path.unlink()
+        remove_empty([*self.made, maps])
 
     def models(self) -> dict[str, Any]:
         """What `write_models` noted; for a run of the programs, what run.json says of its maps."""
@@ -154,7 +168,10 @@ class Run:
         return [model["name"] for model in (*models.get("between", ()), models["target"])] if models else []
 
     def state(self) -> str:
-        """running, interrupted, stopped, finished, failed, not begun, damaged or gone."""
+        """running, interrupted, stopped, finished, failed, not begun, damaged, gone; or unknown.
+
+        The last where run.json says that it is running, and on that disk nothing can tell whether that is still so.
+        """
         if self.is_active:
             return "running"
         if not self.folder.is_dir():
@@ -164,18 +181,9 @@ class Run:
         except InputError:
             return "damaged"
         if state == "running":
-            return "running" if self._is_locked() else "interrupted"
+            words = {True: "running", False: "interrupted", None: "unknown"}
+            return words[RunDirectory(self.folder).is_locked()]
         return state
-
-    def _is_locked(self) -> bool:
-        """Is another program training here?"""
-        try:
-            with RunDirectory(self.folder).locked():
-                return False
-        except InputError:
-            return True
-        except OSError:
-            return False
 
     def frames(self) -> list[Path]:
         """The folders of the trajectories that are there, the latest last."""
@@ -225,6 +233,10 @@ class Runs(StateManager):
         self._runs = [other for other in self._runs if other.folder != run.folder]
         self._runs.append(run)
         remember_run(session, run.folder)
+
+    def forget(self, run: Run) -> None:
+        """One that has not come to be."""
+        self._runs = [other for other in self._runs if other is not run]
 
     def find(self, folder: Path) -> Run | None:
         return next((run for run in self._runs if run.folder == folder), None)
@@ -322,39 +334,6 @@ def source_of(model: Any) -> str | None:
     return str(Path(path).absolute()) if isinstance(path, str) and path else None
 
 
-def runs_table(runs: list[Run]) -> str:
-    """HTML: state, maps, step, loss, folder, and what can be done with it."""
-    head = ("State", "Maps", "Step", "Loss", "Folder", "")
-    return table([_row(run) for run in runs], head)
-
-
-def _row(run: Run) -> list[str]:
-    state = run.state()
-    try:
-        content = run.content()
-    except InputError:
-        content = {}
-    number = f" (task {run.task.id})" if run.is_active and run.task is not None else ""
-    step = f"{content['step']} of {content['n_steps']}" if content else ""
-    if "legs" in content:
-        step = f"leg {content['leg']} of {len(content['legs'])}: {step}"
-    loss = f"{content['loss']:.4g}" if content.get("loss") is not None else ""
-    return [state + number, html.escape(run.title()), step, loss, html.escape(str(run.folder)), _links(run, state)]
-
-
-def _links(run: Run, state: str) -> str:
-    links = []
-    if run.is_active:
-        links.append(link(f"cryotrans stop {quoted(run.folder)}", "stop"))
-    elif state in ("interrupted", "stopped", "failed") and run.can_go_on:
-        links.append(link(f"cryotrans resume {quoted(run.folder)}", "resume"))
-    if not run.is_active and run.frames():
-        links.append(link(open_command(run.frames()[-1]), "open"))
-    elif run.weights() is not None and run.initial is not None and not run.initial.deleted:
-        links.append(link(f"cryotrans predict #{run.initial.id_string} run {quoted(run.folder)}", "predict"))
-    return ", ".join(links)
-
-
 def _of_path(path: str) -> dict[str, str]:
     return {"name": Path(path).stem, "path": path}
 
@@ -372,6 +351,13 @@ def free_folder(wanted: Path) -> Path:
             folder.mkdir()
             return folder
     raise AssertionError
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of these folders, the outermost first, in which nothing is."""
+    for folder in reversed(list(folders)):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def open_command(frames: Path) -> str:

@@ -61,12 +61,24 @@ def environment(python: Path) -> dict[str, str]:
 
 
 def find_python(session: Any) -> Path:
-    """The Python that is to run the engine.
+    """The Python that is to run the engine; asks some, which can take a minute, so not while a window is open.
 
     Raises:
         UserError: none has PyTorch, or the one that was chosen does not work any more; says what to do.
     """
-    chosen = user_settings(session).python
+    try:
+        return look_for_python(user_settings(session).python)
+    except UserError:
+        tell_how_to_install(session)
+        raise
+
+
+def look_for_python(chosen: str) -> Path:
+    """The same on any thread.
+
+    Args:
+        chosen: the Python that the user has named, "" for none.
+    """
     candidates = [Path(chosen)] if chosen else [python_of(default_folder()), own_python()]
     problem = None
     for python in candidates:
@@ -75,12 +87,15 @@ def find_python(session: Any) -> Path:
             return python
         if problem is None and (chosen or is_ours(_folder_of(python))):
             problem = trouble
-    session.logger.info(f"Install PyTorch for CryoTRANS: {link('cryotrans install')}", is_html=True)
     raise UserError(
         (problem or "CryoTRANS needs PyTorch, which is not here yet.")
         + " Type: cryotrans install  (downloads it, up to 3 GB, into a folder of its own; ChimeraX is left as it is)."
         " Or name a Python that has it: cryotrans install python PATH"
     )
+
+
+def tell_how_to_install(session: Any) -> None:
+    session.logger.info(f"Install PyTorch for CryoTRANS: {link('cryotrans install')}", is_html=True)
 
 
 def trouble_with(python: Path) -> str | None:

@@ -115,7 +115,8 @@ class CarriedAtoms:
         else:
             path = directory / f"{prefix}_model{self._model.suffix}"
             write_models(path, self._model, self._frames[order])
-            write_atomically(path.with_suffix(".csv"), _table(self._model, self._support))
+            with reporter.doing_without(path.with_suffix(".csv").name):
+                write_atomically(path.with_suffix(".csv"), _table(self._model, self._support))
         n_frames, n_atoms = self._frames.shape[:2]
         unsolved = int((~(self._residuals <= CLOSE_ENOUGH)).sum())
         if unsolved:

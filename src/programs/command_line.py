@@ -9,6 +9,7 @@ Exit status: 0 done; 2 something the user can mend, said in one sentence; 128 + 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ from .legs import train
 from .prediction import predict_to_files
 from .progress import Reporter, in_a_sentence, make_reporter
 from .stop_request import StopRequest
+from .streams import let_go, show_anything
 
 _BAD_INPUT = 2
 
@@ -69,6 +71,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that wait busily for each other stall each other where the machine has other work, such as ChimeraX.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
+    show_anything()
+    try:
+        return _run(program, arguments)
+    finally:
+        let_go()
+
+
+def _run(program: _Program, arguments: list[str]) -> int:
+    """The exit status of one of the programs."""
     word = flag_in(program.options)
     reporter = Reporter(word)
     stop = StopRequest()
@@ -80,22 +91,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         with stop.listening(said.get("stop_with_input", False)):
             program.run(said, arguments, reporter, stop)
     except BrokenPipeError:  # who read our output is gone, and what there was to save is saved
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it once more at its end
         return stop.exit_status
     except InputError as error:
-        reporter.close()
-        reporter.error(" ".join(error.marked.splitlines()))
+        _end(reporter, " ".join(error.marked.splitlines()))
         return _BAD_INPUT
     except (OSError, MemoryError, RuntimeError) as error:
         if os.environ.get("CRYOTRANS_DEBUG"):
             raise
-        reporter.close()
-        reporter.error(in_a_sentence(error))
+        _end(reporter, in_a_sentence(error))
         return _BAD_INPUT
     except KeyboardInterrupt:  # a second request to stop
-        reporter.close()
+        _end(reporter, None)
         return stop.exit_status or 128 + signal.SIGINT
     return stop.exit_status
+
+
+def _end(reporter: Reporter, sentence: str | None) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        reporter.close()
+        if sentence is not None:
+            reporter.error(sentence)
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ from ..engine.files.run_directory import RunDirectory
 from ..engine.files.writing import write_atomically
 from ..engine.maps.density_map import DensityMap
 from .history import Compared
+from .progress import Reporter
 from .report.contents import Motion
 from .report.report import REPORT_FILE, write_report
 
@@ -26,26 +27,27 @@ MOTION_FILES = ("displacement.mrc", "volume_change.mrc", "strain.mrc", "residual
 _MOST_ARROWS = 2000
 
 
-def conclude(run: RunDirectory, compared: Compared, measured: Measured) -> str:
-    """Write all of them for one checkpoint, after run.json has been.
+def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter: Reporter) -> None:
+    """Write all of them for one checkpoint, after run.json has been; what cannot be written is said and left out.
 
     Args:
         run: where they go.
         compared: the maps.
         measured: what was measured of that checkpoint.
-    Returns:
-        A sentence for the user.
-    Raises:
-        OSError, InputError: one cannot be written.
+        reporter: is told where the report is, and what is missing.
     """
     from ..engine.judging.motion_maps import motion_maps, write_motion_maps
 
     initial, target, target_level, blur, comparison = compared
-    write_motion_maps(run.path, motion_maps(initial, target, target_level, comparison.support, measured, blur))
-    _write_motion(run, initial, comparison, measured)
-    motion = Motion(comparison.weights, measured.displacement, measured.volume_change)
-    step = measured.measures.step
-    return write_report(run / REPORT_FILE, run, initial, target, measured.generated, step, motion)
+    with reporter.doing_without("The maps of the motion"):
+        maps = motion_maps(initial, target, target_level, comparison.support, measured, blur)
+        write_motion_maps(run.path, maps)
+    with reporter.doing_without(MOTION_FILES[-1]):
+        _write_motion(run, initial, comparison, measured)
+    with reporter.doing_without("The report"):
+        motion = Motion(comparison.weights, measured.displacement, measured.volume_change)
+        step = measured.measures.step
+        reporter.note(write_report(run / REPORT_FILE, run, initial, target, measured.generated, step, motion))
 
 
 def _write_motion(run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured) -> None:

@@ -13,6 +13,7 @@ from ..engine.judging.measures import Measures
 from ..engine.judging.tables import FSC_FILE, METRICS_FILE, read_fsc, read_metrics, write_fsc, write_metrics
 from ..engine.judging.verdict import best_checkpoint, verdict_on
 from ..engine.maps.density_map import DensityMap
+from .progress import Reporter
 
 if TYPE_CHECKING:
     from ..engine.flow.velocity import Field
@@ -38,34 +39,36 @@ class History:
         run: where they go; what an earlier part of the run has left there is kept.
         compared: what the measures are of.
         step: from which this part of the run goes on; later checkpoints are forgotten.
+        reporter: is told what could not be measured or written; the run does without.
     """
 
-    def __init__(self, run: RunDirectory, compared: Compared, step: int) -> None:
-        self.compared = compared
+    def __init__(self, run: RunDirectory, compared: Compared, step: int, reporter: Reporter) -> None:
+        self.compared, self._reporter = compared, reporter
         self.rows: list[Measures] = []
         self._run, self._weights = run, dict[int, str]()
         self._curves: list[tuple[int, np.ndarray]] = []
         self._last: Measured | None = None
         with contextlib.suppress(InputError, OSError):  # a new run, or files that cannot be used: there will be others
-            rows = [row for row in read_metrics(run / METRICS_FILE) if row.step < step]
+            weights = {int(key): name for key, name in run.read().get("checkpoints", {}).items()}
+            self.rows = [row for row in read_metrics(run / METRICS_FILE) if row.step < step and row.step in weights]
+            self._weights = weights
             _, curves = read_fsc(run / FSC_FILE)
-            self.rows, self._curves = rows, [curve for curve in curves if curve[0] < step]
-            self._weights = {int(key): name for key, name in run.read().get("checkpoints", {}).items()}
+            self._curves = [curve for curve in curves if curve[0] < step]
 
-    def take(self, field: Field, step: int, seconds: float, loss: float, weights: str) -> Measured:
+    def take(self, field: Field, step: int, seconds: float, loss: float, weights: str) -> None:
         """Measure a checkpoint whose weights lie in the file `weights`, and bring the two files up to date."""
-        measured = self.compared.comparison.measure(field, step, seconds, loss)
-        if self.rows and self.rows[-1].step == step:  # the last checkpoint, saved once more at the end
-            self.rows.pop()
-            self._curves.pop()
-        self.rows.append(measured.measures)
-        self._curves.append((step, measured.fsc))
-        self._last = measured
-        if self._weights.get(step, FINAL_WEIGHTS) == FINAL_WEIGHTS:
-            self._weights[step] = weights
-        write_metrics(self._run / METRICS_FILE, self.rows)
-        write_fsc(self._run / FSC_FILE, measured.frequencies, self._curves)
-        return measured
+        with self._reporter.doing_without("The measures of a checkpoint"):
+            measured = self.compared.comparison.measure(field, step, seconds, loss)
+            # The last checkpoint is saved once more at the end.
+            self.rows = [*(row for row in self.rows if row.step != step), measured.measures]
+            self._curves = [*(curve for curve in self._curves if curve[0] != step), (step, measured.fsc)]
+            self._last = measured
+            if self._weights.get(step, FINAL_WEIGHTS) == FINAL_WEIGHTS:
+                self._weights[step] = weights
+            with self._reporter.doing_without(METRICS_FILE):
+                write_metrics(self._run / METRICS_FILE, self.rows)
+            with self._reporter.doing_without(FSC_FILE):
+                write_fsc(self._run / FSC_FILE, measured.frequencies, self._curves)
 
     def last_measures(self, step: int) -> dict[str, Any]:
         """What is shown of a checkpoint while training."""

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..engine.errors import InputError, named
-from ..engine.files.run_directory import FINAL_WEIGHTS, STATE_FILE, RunDirectory
-from .conclusion import conclude
+from ..engine.files.run_directory import FINAL_WEIGHTS, GENERATED_MAP, LOSS_FILE, RUN_FILE, STATE_FILE, RunDirectory
+from ..engine.files.writing import remove
+from ..engine.judging.tables import FSC_FILE, METRICS_FILE
+from .conclusion import MOTION_FILES, conclude
 from .history import Compared, History
 from .progress import Reporter, in_a_sentence
 from .provenance import now, versions
+from .report.report import REPORT_FILE
 from .stop_request import StopRequest
 
 if TYPE_CHECKING:
@@ -40,6 +43,12 @@ def run_training(
     from ..engine.device import use_threads
 
     options, n_threads = training.options, torch.get_num_threads()
+    files = {*run.own_names(), *_names_until(training.step + options.period, options.period)}
+    if content["reports"]:
+        files |= {*MOTION_FILES, REPORT_FILE}
+    if "leg" in content:
+        files.add(GENERATED_MAP)
+    content = {**content, "files": sorted(files)}
     run.write({**content, "versions": versions(), "updated": now()})
     before, started = float(content["seconds"]), time.monotonic()
     keeper = _Keeper(run, content, training, compared, reporter, before, started)
@@ -89,7 +98,8 @@ class _Keeper:
         self._reporter, self._before, self._started = reporter, before, started
         self._saved_step: int | None = training.step if (run / STATE_FILE).exists() else None
         self._warned = False
-        self._record = History(run, compared, training.step)
+        self._first_step = training.step
+        self._record = History(run, compared, training.step, reporter)
         self._told_before = {key: list(content.get(key, ())) for key in ("notes", "warnings")}
 
     def last_loss(self) -> float:
@@ -132,8 +142,7 @@ class _Keeper:
         self._record.take(self._training.velocity, self._training.step, seconds, losses[-1], weights)
         self._run.write_losses(losses)
         save_state(self._run / STATE_FILE, self._training.state())
-        if weights != FINAL_WEIGHTS:  # of a run that had ended and now goes on
-            (self._run / FINAL_WEIGHTS).unlink(missing_ok=True)
+        self._remove_earlier_end(weights)
         self._saved_step = self._training.step
         self._content = {
             **self._content,
@@ -142,6 +151,12 @@ class _Keeper:
             "notes": self._told_before["notes"] + self._reporter.notes,
             "warnings": self._told_before["warnings"] + self._reporter.warnings,
             "checkpoints": self._record.checkpoints(),
+            "files": sorted(
+                {
+                    *self._content["files"],
+                    *_names_until(self._training.step + self._options.period, self._options.period),
+                }
+            ),
             "state": state,
             "step": self._training.step,
             "loss": losses[-1],
@@ -192,12 +207,20 @@ class _Keeper:
 
     def _conclude(self) -> None:
         """Maps of the motion and the report; what they lack is no loss to the training."""
-        try:
+        with self._reporter.doing_without("The maps of the motion and the report"):
             measured = self._record.measured_of_best()
             if measured is not None:
-                self._reporter.note(conclude(self._run, self._record.compared, measured))
-        except (InputError, OSError, MemoryError, RuntimeError) as error:
-            self._reporter.warning(f"The maps of the motion and the report are not whole: {in_a_sentence(error)}")
+                conclude(self._run, self._record.compared, measured, self._reporter)
+
+    def _remove_earlier_end(self, weights: str) -> None:
+        """What a run had left at its end, once it has gone on beyond; not before, for that may fail."""
+        own = set(self._content["files"])
+        if weights != FINAL_WEIGHTS:
+            remove(self._run / FINAL_WEIGHTS)
+        if self._training.step > self._first_step:
+            for name in own.intersection((*MOTION_FILES, REPORT_FILE)):
+                with self._reporter.doing_without(f"Removing the earlier {name}"):
+                    remove(self._run / name)
 
     def fail(self, error: Exception) -> NoReturn:
         """Leave the last good checkpoint, say in run.json what happened if that can still be written."""
@@ -217,6 +240,12 @@ class _Keeper:
                 {**self._content, "state": "failed", "message": self._reporter.worded(text), "updated": now()}
             )
         raise InputError(text) from error
+
+
+def _names_until(step: int, period: int) -> list[str]:
+    """The files that every run has written by then."""
+    numbered = [f"net_{number}.pt" for number in range(step // period + 1)]
+    return [RUN_FILE, LOSS_FILE, STATE_FILE, FINAL_WEIGHTS, METRICS_FILE, FSC_FILE, *numbered]
 
 
 def _quoted(path: Path) -> str:

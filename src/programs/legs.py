@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from ..engine.errors import InputError, named
-from ..engine.files.run_directory import GENERATED_MAP, STATE_FILE, RunDirectory
+from ..engine.files.run_directory import GENERATED_MAP, PROGRAM, RUN_FILE, STATE_FILE, RunDirectory
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import read_map, write_map
 from ..engine.maps.preparation import above_level
 from ..engine.options.training import TRAINING
 from . import training as training_program
-from .pair import map_of_run, missing_text, read_pair
+from .pair import inputs_of, map_of_run, missing_text, read_pair
 from .progress import Reporter, in_a_sentence
 from .provenance import describe, now
 from .stop_request import StopRequest
@@ -85,7 +85,7 @@ def _begin(
     for before, after in zip(maps, maps[1:]):
         if Path(before).exists() and Path(after).exists() and Path(before).samefile(after):
             raise InputError(f"{after} comes twice in a row: every leg must lead from one map to another.")
-    whole.check_free(said.get("overwrite", False))
+    whole.check_free(said.get("overwrite", False), inputs_of(said))
     described: list[dict[str, Any]] = []
     initial: DensityMap | None = None
     for target, level in zip(targets, levels):
@@ -94,7 +94,8 @@ def _begin(
         described.append(describe(on_grid, target, level))
     assert initial is not None
     content = {
-        "program": "CryoTRANS for ChimeraX",
+        "program": PROGRAM,
+        "files": [RUN_FILE],
         "command": command,
         "state": "running",
         "legs": [f"leg_{number}" for number in range(1, len(targets) + 1)],

@@ -78,6 +78,21 @@ def _no_level_text(density_map: DensityMap, option: str) -> str:
     )
 
 
+def inputs_of(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """What each file is to a training that reads it, and the file."""
+    targets = said.get("target_map", [])
+    found = [
+        (f"the initial map ({named('initial_map')})", said.get("initial_map")),
+        *(
+            (f"the target map ({named('target_map')})", path)
+            for path in ([targets] if isinstance(targets, str) else targets)
+        ),
+        (f"the weights to start from ({named('weight')})", said.get("weight")),
+        (f"the validation map ({named('validation_map')})", said.get("validation_map")),
+    ]
+    return [(what, path) for what, path in found if path is not None]
+
+
 def map_of_run(key: str, content: dict[str, Any], said: dict[str, Any]) -> str:
     """Where the run's initial, target or validation map is now."""
     option = named(f"{key}_map")

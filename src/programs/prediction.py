@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..engine.errors import InputError, named
 from ..engine.files.run_directory import RUN_FILE, RunDirectory
+from ..engine.files.writing import remove
 from ..engine.maps.density_map import DensityMap, grid_text
 from ..engine.maps.grids import on_grid_of
 from ..engine.maps.mrc_file import read_map, write_map
@@ -89,7 +90,7 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
             break
         if not names:  # memory has sufficed for one frame, so it will for all
             for path in earlier:
-                path.unlink()
+                remove(path)
             if options.inverse:
                 facts["residual"] = frame.residual
                 _tell_of_the_inverse(frame.residual, frame.mass_unsolved, reporter)
@@ -105,11 +106,12 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
     if outside > 0:
         reporter.warning(f"Up to {outside:.2%} of the mass leaves the box on the way and is missing in the frames.")
     if end is not None and not (stop or options.inverse or options.no_report) and len(flow) == 1:
-        from .report.report import report_of_prediction
+        with reporter.doing_without("The report"):
+            from .report.report import report_of_prediction
 
-        told = report_of_prediction(directory, weights, density_map, options.initial_map, end)
-        if told is not None:
-            reporter.note(told)
+            told = report_of_prediction(directory, weights, density_map, options.initial_map, end)
+            if told is not None:
+                reporter.note(told)
     state = "stopped" if stop else "finished"
     names.sort()
     text = f"{len(names)} frames, {names[0]} to {names[-1]}, are in {directory}." if names else "No frame was written."

@@ -6,14 +6,17 @@ docs/progress.md lists the JSON objects.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..engine.errors import InputError, named, worded
+from .streams import Stream
 
 _SECONDS_BETWEEN_STEPS = 0.25  # a glance at the loss makes a GPU wait, so glances are rare
 
@@ -43,10 +46,11 @@ class Reporter:
         self.notes: list[str] = []  # all that were told, as they were said
         self.warnings: list[str] = []
         self._leg: dict[str, int] = {}
+        self._without: set[str] = set()  # what failed
 
     def begin_leg(self, leg: int, n_legs: int) -> None:
         """What is told from here on is of this leg of a morph through several conformations."""
-        self.notes, self.warnings = [], []
+        self.notes, self.warnings, self._without = [], [], set()
         self._leg = {"leg": leg, "n_legs": n_legs}
 
     def note(self, text: str) -> None:
@@ -58,6 +62,20 @@ class Reporter:
         """A sentence on what may spoil the result."""
         self.warnings.append(self.worded(text))
         self._tell("warning", text)
+
+    @contextlib.contextmanager
+    def doing_without(self, what: str) -> Iterator[None]:
+        """Work at the edge of a run, which goes on if it fails: that is said as a warning, once."""
+        try:
+            yield
+        except BrokenPipeError:  # who reads what we say is gone
+            raise
+        except Exception as error:  # a library may raise anything
+            if os.environ.get("CRYOTRANS_DEBUG"):
+                raise
+            if what not in self._without:
+                self._without.add(what)
+                self.warning(f"{what} had to be left out: {in_a_sentence(error)}")
 
     def error(self, text: str) -> None:
         """Why the program ends."""
@@ -90,7 +108,7 @@ class Reporter:
         self._say(said if event == "note" else f"Warning: {said}")
 
     def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        Stream(sys.stderr).line(text)
 
 
 class TextReporter(Reporter):
@@ -106,14 +124,14 @@ class TextReporter(Reporter):
     def start(self, **facts: Any) -> None:
         self._table = "n_steps" in facts
         if self._table:
-            print("\n".join((_RULE, _HEAD, _MIDDLE)), flush=True)
+            Stream(sys.stdout).line("\n".join((_RULE, _HEAD, _MIDDLE)))
         if self._wants_bar:
             try:
                 from tqdm import tqdm
             except ImportError:  # ChimeraX's own Python may be the one that has PyTorch
                 return
             total, unit = (facts["n_steps"], "step") if self._table else (facts["n_frames"], "frame")
-            self._bar = tqdm(total=total, initial=facts.get("step", 0), unit=unit, file=sys.stderr, leave=False)
+            self._bar = tqdm(total=total, initial=facts.get("step", 0), unit=unit, file=Stream(sys.stderr), leave=False)
 
     def step(self, step: int, loss: Callable[[], float]) -> None:
         now = time.monotonic()
@@ -135,9 +153,9 @@ class TextReporter(Reporter):
     def end(self, state: str, text: str, **facts: Any) -> None:
         self.close()
         if self._table:
-            print(_RULE)
+            Stream(sys.stdout).line(_RULE)
             if state == "finished":
-                print("Save network ... done.", flush=True)
+                Stream(sys.stdout).line("Save network ... done.")
         self._say(self.worded(text))
 
     def close(self) -> None:
@@ -148,7 +166,7 @@ class TextReporter(Reporter):
     def _line(self, text: str) -> None:
         if self._bar is not None:
             self._bar.clear()
-        print(text, flush=True)
+        Stream(sys.stdout).line(text)
 
     def _say(self, text: str) -> None:
         if self._bar is not None:
@@ -202,7 +220,7 @@ class JsonReporter(Reporter):
         self._send("end", state=state, **self._texts(text), **facts)
 
     def _send(self, event: str, **facts: Any) -> None:
-        print(json.dumps({"event": event, **facts, **self._leg}), flush=True)
+        Stream(sys.stdout).line(json.dumps({"event": event, **facts, **self._leg}))
 
 
 def make_reporter(choice: str, word: Callable[[str], str]) -> Reporter:
@@ -223,6 +241,8 @@ def in_a_sentence(error: BaseException) -> str:
         where = f" {error.filename}" if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
         advice = " Make room on the disk." if full else ""
+        if getattr(error, "winerror", None) in (5, 32):
+            advice = " Close it in the program that has it open."
         return f"Cannot write or read{where}: {error.strerror or error}.{advice}"
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
         return f"Out of memory. Use {named('bin_size')} 2, a higher level, a smaller network, or {named('device')} cpu."

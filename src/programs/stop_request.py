@@ -11,7 +11,10 @@ from typing import Any
 
 
 class StopRequest:
-    """Ctrl-C, SIGTERM or the end of standard input, kept until the step is finished; a second Ctrl-C ends at once."""
+    """Ctrl-C, SIGTERM, a hangup or the end of standard input, kept until the step is finished.
+
+    A second Ctrl-C or SIGTERM ends at once; a second hangup does not, for a terminal that is closed sends several.
+    """
 
     def __init__(self) -> None:
         self._signal = 0
@@ -29,12 +32,17 @@ class StopRequest:
         """Take signals over, and give them back afterwards; listen to standard input as well if wanted."""
 
         def ask(number: int, frame: Any) -> None:
+            if self._signal and number == hangup:
+                return
             if self._signal:
                 raise KeyboardInterrupt
             self._signal = number
 
+        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
         names = ["SIGINT", "SIGTERM", "SIGBREAK"]  # the last is Windows' way to ask a child process
         numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # as under nohup, which means it
+            numbers.append(hangup)
         before = {number: signal.signal(number, ask) for number in numbers}
         if to_input:
             threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()

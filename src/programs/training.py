@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import InputError, named
-from ..engine.files.run_directory import RUN_FILE, STATE_FILE, RunDirectory
+from ..engine.files.run_directory import PROGRAM, RUN_FILE, STATE_FILE, RunDirectory
 from ..engine.options.training import TRAINING, TrainingOptions, check_together
 from ..engine.options.training import training_options as chosen_options
 from .beginning import begin
-from .conclusion import MOTION_FILES
 from .keeping import run_training
-from .pair import map_of_run, read_pair, read_validation
+from .pair import inputs_of, map_of_run, read_pair, read_validation
 from .progress import Reporter
 from .provenance import describe, describe_file, now
-from .report.report import REPORT_FILE
 from .stop_request import StopRequest
 
 if TYPE_CHECKING:
@@ -64,16 +62,11 @@ def train(
         with run.locked():
             _resume(run, run.read(), said, reporter, stop)
         return
-    run.check_free(said.get("overwrite", False))
+    run.check_free(said.get("overwrite", False), inputs_of(said))
     check_together(said)
     initial, target = read_pair(said, reporter, required=_REQUIRED_BY[said.get("recipe", "cryotrans")])
     weights_from = Path(said["weight"]) if "weight" in said else None
     velocity = _load_start(weights_from, said)
-    if weights_from is not None and said.get("overwrite") and run.owns(weights_from):
-        raise InputError(
-            f"{named('overwrite')} would remove {weights_from}, the weights to start from ({named('weight')}). Choose "
-            f"another directory ({named('directory')})."
-        )
     size = {name: getattr(velocity, name) for name in ("depth", "width") if hasattr(velocity, name)}
     training_options = chosen_options({**said, **size}, seed=secrets.randbelow(2**31))
     validation = read_validation(said.get("validation_map"), initial, reporter)
@@ -81,7 +74,7 @@ def train(
     training, compared = begin(initial, target, validation, training_options, device, reporter, velocity)
     reporter.note(why)
     content = {
-        "program": "CryoTRANS for ChimeraX",
+        "program": PROGRAM,
         "command": command,
         "state": "running",
         "step": 0,
@@ -140,8 +133,6 @@ def _resume(
     device, why = _choose_device(*((said["device"], said["gpu"]) if spoken else (asked["asked"], asked["gpu"])))
     reporter.note(why)
     reporter.note(f"Going on from step {step}" + (f" of {options.n_steps}." if options.n_steps is not None else "."))
-    for name in (*MOTION_FILES, REPORT_FILE):  # of where it had ended
-        (run / name).unlink(missing_ok=True)
     content = {**content, "state": "running", "options": options.to_dict(), "message": None}
     content["device"] = {**asked, "used": str(device)}
     if "no_report" in said:

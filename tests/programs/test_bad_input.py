@@ -224,7 +224,7 @@ TRAINING = [
     (["-d", ""], "the name is empty"),
     (["-d", " "], "the name is empty"),
     (["-d", "run"], "run already holds a run (fsc.csv and 10 more files of it). Use --resume to go on with it"),
-    (["-d", "published"], "published already holds a run (loss.log and 1 more files of it)"),
+    (["-d", "published"], "published holds loss.log and 1 more files that a new run would replace, and no run.json"),
     (["-d", "run", "--overwrite", "-w", "run/net.pt"], "--overwrite would remove run/net.pt, the weights to start"),
     (["-d", "run", "--overwrite", "-n", -1], "must be 0 or more"),
     (["-d", "run", "--overwrite", "-t0", 5], "Level 5 keeps nothing"),

@@ -45,6 +45,9 @@ class DeviceArg(Annotation):
         return token, text, rest
 
 
+_ID = r"\d+(?:\.\d+)*"  # of a model, as 2 or 2.1
+
+
 class MapsInOrderArg(Annotation):
     """One map or several, models by their numbers in the order typed: #4,2,3 is #4, then #2, then #3."""
 
@@ -53,8 +56,8 @@ class MapsInOrderArg(Annotation):
     @classmethod
     def parse(cls, text: str, session: Any) -> tuple[list[Any], str, str]:
         maps, used, rest = MapsArg.parse(text, session)
-        if re.fullmatch(r"#!?\d+([,#]+\d+)+", used.strip()):
-            numbers = re.findall(r"\d+", used)
+        if re.fullmatch(rf"#!?{_ID}([,#]+{_ID})+", used.strip()):
+            numbers = re.findall(_ID, used)
             maps = [MapArg.parse(f"#{number}", session)[0] for number in numbers]
         if not maps:
             raise UserError("Must specify one map or more, got 0")

@@ -14,7 +14,7 @@ from .known_run import path_of_map
 def begin(
     session: Any,
     run: Run,
-    python: Path,
+    python: Path | None,
     training: dict[str, object],
     level: float,
     n_frames: int | None,

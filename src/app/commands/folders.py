@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from chimerax.core.errors import UserError
 
-from ...engine.errors import InputError
 from ...engine.files.run_directory import RunDirectory
+from ...engine.maps.density_map import DensityMap
+from ...engine.maps.mrc_file import write_map
 from ..markup import quoted
 from ..riders import FILE
-from ..runs import Run, free_folder, runs_of
+from ..runs import Run, free_folder, remove_empty, runs_of
 
 
 def folder_named(run: str | None) -> Path | None:
@@ -32,31 +34,65 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", text).strip("._") or "map"
 
 
-def new_run_folder(session: Any, directory: str | None, name: str) -> Path:
-    """The folder of a new run, made if it was not there.
+def new_run(session: Any, directory: str | None, name: str, initial: Any, targets: Sequence[Any]) -> Run:
+    """A new run in a folder, which is made if it was not there.
 
     Raises:
-        UserError: it holds a run, or cannot be made.
+        UserError: it holds a run or files that a run would replace, or cannot be made.
     """
+    folder = Path(directory).expanduser().resolve() if directory is not None else home()
+    made = [path for path in (*reversed(folder.parents), folder) if not path.exists()]
     try:
         if directory is None:
-            return free_folder(home() / file_name(name))
-        folder = Path(directory).expanduser().resolve()
-        known = runs_of(session).find(folder)
-        if known is not None and known.is_active:
-            raise UserError(f"Another run is being trained in {folder}. Give another directory.")
-        RunDirectory(folder).check_free()
-        if (folder / "maps").exists():
-            raise UserError(f"{folder} holds a folder maps, which a run needs for itself. Give another directory.")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    except InputError as error:
-        if folder.is_dir():
-            advice = f"Go on with it, cryotrans resume {quoted(folder)}, or give another directory."
-            raise UserError(f"{folder} holds a run already. {advice}") from error
-        raise UserError(f"{folder} is a file. Give another directory.") from error
+            folder = free_folder(folder / file_name(name))
+            made.append(folder)
+        else:
+            _check_free(session, folder)
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        remove_empty(made)
         raise UserError(f"{error.filename} cannot be made: {error.strerror}. Give another directory.") from error
+    return Run(folder, initial, targets[-1], list(targets[:-1]), made=made)
+
+
+def _check_free(session: Any, folder: Path) -> None:
+    known = runs_of(session).find(folder)
+    if known is not None and known.is_active:
+        raise UserError(f"Another run is being trained in {folder}. Give another directory.")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file. Give another directory.")
+    if RunDirectory(folder).holds_run():
+        advice = f"Go on with it, cryotrans resume {quoted(folder)}, or give another directory."
+        raise UserError(f"{folder} holds a run already. {advice}")
+    if others := RunDirectory(folder).in_the_way():
+        raise UserError(
+            f"{folder} holds {others[0].relative_to(folder)}, which a new run would replace. Move it away, or give "
+            f"another directory."
+        )
+    if (folder / "maps").exists():
+        raise UserError(f"{folder} holds a folder maps, which a run needs for itself. Give another directory.")
+
+
+def write_maps(
+    run: Run, initial: DensityMap, targets: Sequence[DensityMap], validation: DensityMap | None = None
+) -> None:
+    """Write the maps of a new run for the worker.
+
+    Raises:
+        UserError: they cannot be written; then nothing is left of the run.
+    """
+    try:
+        run.initial_path.parent.mkdir(exist_ok=True)
+        write_map(run.initial_path, initial)
+        for path, target in zip(run.target_paths(), targets):
+            write_map(path, target)
+        if validation is not None:
+            write_map(run.validation_path, validation)
+        run.write_models()
+    except OSError as error:
+        run.take_back()
+        text = f"The folder {run.folder} cannot be written: {error.strerror}. Give another directory."
+        raise UserError(text) from error
 
 
 def new_frames_folder(directory: str | None, trained: Run | None, initial: Any) -> Path:

@@ -59,7 +59,7 @@ def predict(
     if (now_shown := shown_level(initial)) is not None:
         shown = now_shown
     shown = suggested_level(initial) if shown is None else shown
-    python = find_python(session)
+    python = None if session.ui.is_gui else find_python(session)  # a window must not wait for it: the job looks
     density_map = density_map_of(initial)
     riders = None
     if model is not None:
@@ -72,6 +72,8 @@ def predict(
         if riders is not None:
             riders.write(atoms_path)
     except OSError as error:
+        for path in (initial_path, atoms_path):
+            path.unlink(missing_ok=True)
         raise UserError(f"The folder {folder} cannot be written: {error.strerror}. Give another directory.") from error
     if name is None:
         name = f"CryoTRANS {_way(initial, trained, reverse)}"

@@ -44,7 +44,7 @@ def resume(
             f"The run in {run.folder} has done its {done} steps. To go on beyond, give more: "
             f"cryotrans resume {quoted(run.folder)} steps {2 * done or 1}"
         )
-    python = find_python(session)
+    python = None if session.ui.is_gui else find_python(session)  # a window must not wait for it: the job looks
     run.forget_closed()
     run.initial = run.initial or _open_again(session, run, content, "initial")
     run.target = run.target or _open_again(session, run, content, "target")

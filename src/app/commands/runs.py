@@ -9,7 +9,8 @@ from chimerax.core.errors import UserError
 
 from ..job import CryoTransJob
 from ..markup import link
-from ..runs import Run, known_runs, runs_table
+from ..runs import Run, known_runs
+from ..runs_table import runs_table
 
 
 def stop(session: Any, run: str | None = None) -> list[CryoTransJob]:

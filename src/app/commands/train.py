@@ -9,15 +9,13 @@ from chimerax.core.errors import UserError
 
 from ...engine.errors import InputError
 from ...engine.maps.density_map import DensityMap
-from ...engine.maps.mrc_file import write_map
 from ...engine.options.training import TRAINING, check_together
 from ..job import CryoTransJob
-from ..runs import Run
 from ..volumes import density_map_of, density_map_on, level_of, model_text
 from ..wording import in_keywords
 from ..worker_python import find_python
 from .beginning import begin
-from .folders import new_run_folder, stem
+from .folders import new_run, stem, write_maps
 
 INTERPOLATION = (
     "The trajectory will be an interpolation between the two maps, not a simulation: it says nothing of the true path, "
@@ -58,25 +56,15 @@ def train(
                 text = f"{name} belongs to one flow, and a way through several maps has several. Leave it out."
                 raise UserError(text)
     said = _with_recipe(said)
-    python = find_python(session)
+    python = None if session.ui.is_gui else find_python(session)  # a window must not wait for it: the job looks
     initial_map = density_map_of(initial)
     target_maps = [density_map_on(target, initial) for target in targets]
     validation_map = density_map_on(validate, initial) if validate is not None else None
     for target, target_map, its_level in zip(targets, target_maps, to_levels):
         _check_overlap(initial, target, target_map, its_level)
-    folder = new_run_folder(session, directory, "_to_".join(map(stem, [initial, *targets])))
-
-    run = Run(folder, initial, targets[-1], targets[:-1])
-    try:
-        run.initial_path.parent.mkdir(exist_ok=True)
-        write_map(run.initial_path, initial_map)
-        for path, target_map in zip(run.target_paths(), target_maps):
-            write_map(path, target_map)
-        if validation_map is not None:
-            write_map(run.validation_path, validation_map)
-        run.write_models()
-    except OSError as error:
-        raise UserError(f"The folder {folder} cannot be written: {error.strerror}. Give another directory.") from error
+    run = new_run(session, directory, "_to_".join(map(stem, [initial, *targets])), initial, targets)
+    folder = run.folder
+    write_maps(run, initial_map, target_maps, validation_map)
     training = {
         **said,
         "initial_map": run.initial_path,

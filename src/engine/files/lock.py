@@ -1,4 +1,7 @@
-"""Locks that keep two programs out of one directory; the system lifts one if its program dies."""
+"""Locks that keep two programs out of one directory; the system lifts one if its program dies.
+
+Some clusters' file systems know no locks: then nothing can be said of who is at work, and nothing is.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,13 @@ def is_named(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def take_lock(file_number: int) -> bool:
-    """Take the lock; False if another program has it.  Some clusters' file systems know no locks: it goes without."""
+def take_lock(file_number: int, shared: bool = False) -> bool | None:
+    """Take the lock; False if another program has it, None where there are no locks.
+
+    Args:
+        file_number: of the open file.
+        shared: one that others may share, for who only looks, and may not write.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -29,7 +37,19 @@ def take_lock(file_number: int) -> bool:
         else:
             import fcntl
 
-            fcntl.flock(file_number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file_number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno not in _LOCK_IS_TAKEN
+        return False if error.errno in _LOCK_IS_TAKEN else None
     return True
+
+
+def is_locked(path: Path) -> bool | None:
+    """Whether another program has the lock of this file; None if that cannot be known.  Changes nothing."""
+    try:
+        with open(path, "rb") as file:
+            taken = take_lock(file.fileno(), shared=True)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    return None if taken is None else not taken

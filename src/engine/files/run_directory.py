@@ -13,6 +13,9 @@ A morph through several conformations is a directory of such directories, see pr
 
 Each is written beside its old self and then renamed, so that a crash at any moment leaves the last good one readable.
 `state.pt` comes last of a checkpoint's files and holds all that resuming reads, so the others cannot disagree with it.
+
+What is a run's is said by `files` in its run.json: the names that it has written or will until the next checkpoint.  A
+file that has such a name and is not among them is the user's, and is neither removed nor written over.
 """
 
 from __future__ import annotations
@@ -21,14 +24,15 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import InputError, named
-from .lock import is_named, take_lock
-from .writing import write_atomically
+from . import lock
+from .writing import remove, unfinished, write_atomically
 
+PROGRAM = "CryoTRANS for ChimeraX"  # `program` in run.json
 RUN_FILE = "run.json"
 LOSS_FILE = "loss.log"
 STATE_FILE = "state.pt"
@@ -40,7 +44,7 @@ _OWN_FILES = re.compile(
     r"|(displacement|volume_change|strain|residual|generated)\.mrc"
 )
 _LEG = re.compile(r"leg_\d+")
-_UNFINISHED_FILES = re.compile(rf"\.({_OWN_FILES.pattern})\.\d+\.tmp")
+_UNFINISHED_FILES = unfinished(_OWN_FILES)
 _LOCK_TRIES, _SECONDS_BETWEEN_TRIES = 5, 0.1
 
 
@@ -75,32 +79,68 @@ class RunDirectory:
                 raise self._cannot_be_written(error) from error
             yield
 
-    def check_free(self, overwrite: bool = False) -> None:
+    def check_free(self, overwrite: bool = False, inputs: Iterable[tuple[str, str]] = ()) -> None:
         """Say whether a new run could go here, without touching anything.
 
+        Args:
+            overwrite: an earlier run's files, and only those, will be removed first.
+            inputs: what each file is to the new run that reads it, and the file.
         Raises:
-            InputError: it holds another run, or is a file.
+            InputError: it holds another run, which must stay or is what is to be read; or files of the user's that the
+                new run would replace; or is a file.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(
                 f"{self.path} is a file; wanted is a directory. Choose another name ({named('directory')})."
             )
         try:
-            found = self._files(_OWN_FILES)
-            for leg in filter(Path.is_dir, self._files(_LEG)):
-                found += RunDirectory(leg)._files(_OWN_FILES)
+            own, others = self._present()
         except OSError as error:
             raise InputError(f"The directory {self.path} cannot be read: {error.strerror}.") from error
-        if found and not overwrite:
+        for what, path in inputs if overwrite else ():
+            if Path(path).exists() and any(Path(path).samefile(found) for found in own + others if found.exists()):
+                raise InputError(
+                    f"{named('overwrite')} would remove {path}, {what}. Choose another directory "
+                    f"({named('directory')})."
+                )
+        if own and not overwrite:
             raise InputError(
-                f"{self.path} already holds a run ({found[0].name} and {len(found) - 1} more files of it). "
-                f"Use {named('resume')} to go on with it, {named('overwrite')} to replace it, or another directory "
+                f"{self.path} already holds a run ({own[0].relative_to(self.path)} and {len(own) - 1} more files of "
+                f"it). Use {named('resume')} to go on with it, {named('overwrite')} to replace it, or another "
+                f"directory ({named('directory')})."
+            )
+        if others:
+            more = f" and {len(others) - 1} more files" if len(others) > 1 else ""
+            raise InputError(
+                f"{self.path} holds {others[0].relative_to(self.path)}{more} that a new run would replace, and no "
+                f"{RUN_FILE} that says they are a run's. Move them away, or choose another directory "
                 f"({named('directory')})."
             )
 
-    def owns(self, path: Path) -> bool:
-        """Whether a file is one of a run's in here."""
-        return any(path.exists() and path.samefile(own) for own in self._files(_OWN_FILES))
+    def holds_run(self) -> bool:
+        """Whether there is a run of this program."""
+        return bool(self.own_names())
+
+    def in_the_way(self) -> list[Path]:
+        """Files here that a new run would replace, and that are not this run's."""
+        return self._present()[1]
+
+    def own_names(self) -> set[str]:
+        """The names of the run's files, as its run.json has them; none if there is no run of this program."""
+        try:
+            content = self.read()
+        except InputError:
+            return set()
+        if content.get("program") != PROGRAM:
+            return set()
+        listed = content.get("files")
+        if listed is None:  # of a version that did not say
+            listed = [path.name for path in self._files(_OWN_FILES)]
+        return {RUN_FILE, *(name for name in listed if isinstance(name, str) and _OWN_FILES.fullmatch(name))}
+
+    def is_locked(self) -> bool | None:
+        """Whether a program is training here; None where that cannot be known, as on disks without locks."""
+        return lock.is_locked(self.path / _LOCK_FILE)
 
     def read(self) -> dict[str, Any]:
         """What run.json says.
@@ -192,8 +232,9 @@ class RunDirectory:
         with self._open_lock():
             try:
                 for path in self._files(_UNFINISHED_FILES):  # of a program that was killed
-                    with contextlib.suppress(OSError):
-                        path.unlink()
+                    if path.is_file() and not path.is_symlink():
+                        with contextlib.suppress(OSError):
+                            path.unlink()
                 yield
             finally:
                 with contextlib.suppress(OSError):  # Windows keeps what is open
@@ -201,14 +242,14 @@ class RunDirectory:
 
     def _open_lock(self) -> BinaryIO:
         """The lock file, locked.  A few tries: who only looks whether it is taken has it for a moment too."""
-        lock = self.path / _LOCK_FILE
+        path = self.path / _LOCK_FILE
         for attempt in range(_LOCK_TRIES):
             time.sleep(_SECONDS_BETWEEN_TRIES if attempt else 0)
             try:
-                file = open(lock, "a+b")  # noqa: SIM115 - the caller closes it
+                file = open(path, "a+b")  # noqa: SIM115 - the caller closes it
             except OSError as error:
                 raise self._cannot_be_written(error) from error
-            if take_lock(file.fileno()) and is_named(file, lock):
+            if lock.take_lock(file.fileno()) is not False and lock.is_named(file, path):
                 return file
             file.close()
         raise InputError(
@@ -216,11 +257,30 @@ class RunDirectory:
             f"({named('directory')})."
         )
 
-    def _clear(self) -> None:
+    def _present(self) -> tuple[list[Path], list[Path]]:
+        """Files here and in legs that have the names of a run's: those that are this run's, and all others."""
+        names = self.own_names()
+        own, others = list[Path](), list[Path]()
         for path in self._files(_OWN_FILES):
-            path.unlink()
-        for leg in filter(Path.is_dir, self._files(_LEG)):
-            RunDirectory(leg)._clear()
+            (own if path.name in names else others).append(path)
+        legs = self._legs() if names else []
+        for path in filter(Path.is_dir, self._files(_LEG)):
+            of_leg = RunDirectory(path)._present()
+            (own if path in legs else others).extend(of_leg[0])
+            others += of_leg[1]
+        return own, others
+
+    def _legs(self) -> list[Path]:
+        legs = self.read().get("legs", [])
+        return [self.path / leg for leg in legs if isinstance(leg, str) and _LEG.fullmatch(leg)]
+
+    def _clear(self) -> None:
+        own, _ = self._present()
+        legs = self._legs() if own else []
+        # What says whose the files are goes last, so that the rest can be told if this breaks off.
+        for path in sorted(own, key=lambda path: (path.name == RUN_FILE, path.parent == self.path)):
+            remove(path)
+        for leg in legs:
             with contextlib.suppress(OSError):  # something else is kept there
                 leg.rmdir()
 

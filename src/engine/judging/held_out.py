@@ -5,7 +5,10 @@ They lie in blocks, not scattered: the density of one voxel can be told from its
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..errors import InputError
@@ -14,7 +17,9 @@ from ..errors import InputError
 def held_out_mask(density: np.ndarray, share: float, block: float, seed: int) -> NDArray[np.bool_]:
     """Smooth random blocks of the occupied region that hold about `share` of its mass.
 
-    A random field that varies over the length of a block is cut at the level which leaves that share of the mass.
+    A random field that varies over the length of a block is cut at the level which leaves that share of the mass.  The
+    same seed gives the same mask in one version of this program; the field is of 32-bit floats, and its transforms
+    take no more memory than the map.
 
     Args:
         density: (nz, ny, nx), the target with what is below its level set to zero; occupied is what is above zero.
@@ -33,14 +38,15 @@ def held_out_mask(density: np.ndarray, share: float, block: float, seed: int) ->
     occupied = density > 0
     if not occupied.any():
         raise InputError("Nothing can be held out: the target is zero everywhere. Lower its level.")
-    field = np.random.default_rng(seed).normal(size=density.shape)
-    squared = np.zeros(density.shape)  # frequency, cycles a voxel
-    for axis, n in enumerate(density.shape):
-        shape = [1, 1, 1]
-        shape[axis] = n
-        squared = squared + (np.fft.fftfreq(n) ** 2).reshape(shape)
+    nz, ny, nx = density.shape
+    field = torch.from_numpy(np.random.default_rng(seed).standard_normal(density.shape, dtype=np.float32))
     # A field blurred by σ = block / 4 has a correlation length of √2 σ, and blocks of about 4 σ.
-    smooth = np.fft.ifftn(np.fft.fftn(field) * np.exp(-2 * np.pi**2 * (block / 4) ** 2 * squared)).real
+    transform = torch.fft.rfftn(field)
+    for axis, frequency in enumerate((torch.fft.fftfreq(nz), torch.fft.fftfreq(ny), torch.fft.rfftfreq(nx))):
+        shape = [1, 1, 1]
+        shape[axis] = -1
+        transform *= torch.exp(-2 * math.pi**2 * (block / 4) ** 2 * frequency**2).reshape(shape)
+    smooth = torch.fft.irfftn(transform, s=density.shape).numpy()
     values, masses = smooth[occupied], density[occupied].astype(np.float64)
     order = np.argsort(-values, kind="stable")
     held = np.cumsum(masses[order]) <= share * masses.sum()

@@ -53,6 +53,7 @@ _SIGNATURES = {
     b"(\xb5/\xfd": "a zstd file",
     b"\x93NUM": "a numpy array",
 }
+_PIECE = 1 << 24  # bytes
 _COPY_AGAIN = "Copy or download it again."
 _Path = Union[str, "os.PathLike[str]"]
 
@@ -206,9 +207,10 @@ def _read_values(stream: BinaryIO, header: Any, name: str) -> np.ndarray:
     """The values as they are stored: (sections, rows, columns)."""
     sides, dtype = header[_SIDES].item(), _value_dtype(header)
     n_bytes = math.prod(sides) * dtype.itemsize
-    content = stream.read()  # all there is: so many bytes as the header claims may not exist, nor fit into memory
+    n_skipped = max(0, int(header.nsymbt))
+    content = _read_at_most(stream, n_skipped + n_bytes)
     # Headers of some old EMDB entries promise symmetry operators that are not there: then the values are all there is.
-    n_skipped = 0 if len(content) == n_bytes else max(0, int(header.nsymbt))
+    n_skipped = 0 if len(content) == n_bytes else n_skipped
     if len(content) < n_skipped + n_bytes:
         n_there = max(0, len(content) - n_skipped)
         raise InputError(
@@ -216,6 +218,18 @@ def _read_values(stream: BinaryIO, header: Any, name: str) -> np.ndarray:
             f"{_COPY_AGAIN}"
         )
     return np.frombuffer(content, dtype, count=math.prod(sides), offset=n_skipped).reshape(sides)
+
+
+def _read_at_most(stream: BinaryIO, n_bytes: int) -> memoryview:
+    """So many bytes if there are so many: piece by piece, for what a header claims may not exist, nor fit into memory.
+
+    What comes after is left where it is: a small compressed file can hold gigabytes of it.
+    """
+    content = bytearray()
+    while piece := stream.read(min(_PIECE, n_bytes - len(content))):
+        content += piece
+    stream.read(1)  # at the end of a compressed file its checksum is compared
+    return memoryview(content).toreadonly()
 
 
 def _value_dtype(header: Any) -> np.dtype:

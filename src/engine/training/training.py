@@ -9,6 +9,7 @@ follow from the true derivative with both scaled by 1/h: hence the two factors i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -144,14 +145,14 @@ class Training:
         """
         if self._waiting:
             values = torch.stack(self._waiting).tolist()
-            self._waiting.clear()
-            self._losses += values
-            bad = next((i for i, loss in enumerate(self._losses) if not np.isfinite(loss)), None)
+            bad = next((i for i, loss in enumerate(values, len(self._losses)) if not math.isfinite(loss)), None)
             if bad is not None:
                 raise InputError(
                     f"The loss is not a number any more at step {bad}: training has diverged. "
                     f"Use a smaller learning rate ({named('learning_rate')}) than {self.options.learning_rate:g}."
                 )
+            self._losses += values  # once looked at, so that a glance costs no more the longer a run is
+            self._waiting.clear()
         return self._losses
 
     def mass_outside(self) -> float:

@@ -87,7 +87,8 @@ def write_report(
         list_section("Warnings", told.texts("warnings")),
         run_section(told, blur),
     ]
-    write_atomically(path, page(_title(told.content), sections).encode())
+    # File names may hold bytes that are not UTF-8: these are shown as escapes.
+    write_atomically(path, page(_title(told.content), sections).encode(errors="backslashreplace"))
     return f"Verdict: {told.verdict.word}. {told.verdict.reasons[0]} The report is {path}."
 
 
@@ -119,9 +120,10 @@ def report_of_prediction(directory: Path, weights: Path, initial: DensityMap, pa
         initial = assume_grid_of(initial, target)
         target, _ = on_grid_of(target, initial)
         step = content["step"] if weights.name == FINAL_WEIGHTS else names.get(weights.name)
-        return write_report(directory / REPORT_FILE, run, initial, target, read_map(end).density, step)
+        generated = read_map(end).density
     except (InputError, KeyError, TypeError, AttributeError, ValueError) as error:
         return f"No report is written: the files of the run in {run.path} do not say enough ({error})."
+    return write_report(directory / REPORT_FILE, run, initial, target, generated, step)
 
 
 def _blur(chosen: float | None, initial: DensityMap, target: DensityMap) -> float:

@@ -1,0 +1,42 @@
+"""The table of runs in the Log: what each did, and what can be done with it."""
+
+from __future__ import annotations
+
+import html
+
+from ..engine.errors import InputError
+from .markup import link, quoted, table
+from .runs import Run, open_command
+
+
+def runs_table(runs: list[Run]) -> str:
+    """HTML: state, maps, step, loss, folder, and what can be done with it."""
+    head = ("State", "Maps", "Step", "Loss", "Folder", "")
+    return table([_row(run) for run in runs], head)
+
+
+def _row(run: Run) -> list[str]:
+    state = run.state()
+    try:
+        content = run.content()
+    except InputError:
+        content = {}
+    number = f" (task {run.task.id})" if run.is_active and run.task is not None else ""
+    step = f"{content['step']} of {content['n_steps']}" if content else ""
+    if "legs" in content:
+        step = f"leg {content['leg']} of {len(content['legs'])}: {step}"
+    loss = f"{content['loss']:.4g}" if content.get("loss") is not None else ""
+    return [state + number, html.escape(run.title()), step, loss, html.escape(str(run.folder)), _links(run, state)]
+
+
+def _links(run: Run, state: str) -> str:
+    links = []
+    if run.is_active:
+        links.append(link(f"cryotrans stop {quoted(run.folder)}", "stop"))
+    elif state in ("interrupted", "stopped", "failed") and run.can_go_on:
+        links.append(link(f"cryotrans resume {quoted(run.folder)}", "resume"))
+    if not run.is_active and run.frames():
+        links.append(link(open_command(run.frames()[-1]), "open"))
+    elif run.weights() is not None and run.initial is not None and not run.initial.deleted:
+        links.append(link(f"cryotrans predict #{run.initial.id_string} run {quoted(run.folder)}", "predict"))
+    return ", ".join(links)
