@@ -31,7 +31,7 @@ from chimerax.cryotrans.engine.maps.demo_pair import LEVEL, make_demo_pair
 from chimerax.cryotrans.engine.maps.density_map import DensityMap
 from chimerax.cryotrans.engine.maps.mrc_file import read_map
 from chimerax.cryotrans.engine.maps.preparation import PreparedPair, prepare
-from chimerax.cryotrans.engine.options import TrainingOptions
+from chimerax.cryotrans.engine.options.training import TrainingOptions
 from chimerax.cryotrans.engine.training import loss, training
 from chimerax.cryotrans.engine.transport.sinkhorn import FLOOR
 

@@ -30,6 +30,7 @@ from chimerax.core.tasks import Task
 
 from .failures import sentence_for
 from .processes import Log, abandon, end_within
+from .wording import said_by
 
 SECONDS_TO_SAVE = 120.0  # from the request to stop until a program is killed
 SECONDS_TO_QUIT = 10.0  # the same where ChimeraX ends
@@ -171,7 +172,7 @@ class BackgroundTask(Task):
             if message is None:
                 continue
             if message["event"] == "error":
-                said = str(message.get("text"))
+                said = said_by(message)
                 continue
             if message["event"] == "end":
                 end = message

@@ -1,7 +1,4 @@
-"""From what a program left behind when it failed to one sentence that a user can act on.
-
-The programs speak of their own options (--lr); here they are said in the words of the commands (learningRate).
-"""
+"""From what a program left behind when it failed to one sentence that a user can act on."""
 
 from __future__ import annotations
 
@@ -31,41 +28,12 @@ _KNOWN = (
     ),
 )
 
-_WORDS = {
-    "--device": "device",
-    "--lr": "learningRate",
-    "--w2_eps": "w2Eps",
-    "--w2_iter": "w2Iter",
-    "--mu_mesh": "muMesh",
-    "--depth": "depth",
-    "--width": "width",
-    "--frames": "frames",
-    "--seed": "seed",
-    "--overwrite": "another directory",
-    "--resume": "cryotrans resume",
-    "--gpu": "device cuda:N",
-    "-b": "binning",
-    "-d": "directory",
-    "-g": "device cuda:N",
-    "-n": "steps",
-    "-p": "period",
-    "-t": "level",
-    "-t0": "level",
-    "-t1": "toLevel",
-    "-w": "weights",
-}
-
-
-def in_words_of_commands(text: str) -> str:
-    """The same text with the programs' options said as keywords of the commands."""
-    return re.sub(r"(?<![\w-])--?[a-z]\w*(?![\w-])", lambda match: _WORDS.get(match[0], match[0]), text)
-
 
 def sentence_for(said: str | None, status: int, printed: str, asked_to_end: bool) -> str:
     """Why a program did not do its work, and what to do.
 
     Args:
-        said: its own words, if it had any.
+        said: its own words, if it had any, in the words of the commands.
         status: its exit status; -n where signal n ended it.
         printed: all that it printed.
         asked_to_end: it had been asked to end.
@@ -74,7 +42,7 @@ def sentence_for(said: str | None, status: int, printed: str, asked_to_end: bool
         if re.search(pattern, said if said is not None else printed[-_TAIL:], re.IGNORECASE):
             return sentence
     if said is not None:
-        return in_words_of_commands(said)
+        return said
     if asked_to_end:
         return "The worker was ended before it had saved."
     if status < 0 or status in (128 + 9, 128 + 15):

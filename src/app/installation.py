@@ -12,9 +12,11 @@ from chimerax.core.errors import UserError
 
 from ..engine.maps.demo_pair import LEVEL, make_demo_pair
 from ..engine.maps.mrc_file import write_map
+from ..engine.options.option import command_line
+from ..engine.options.training import TRAINING
 from .background import BackgroundTask, Message
-from .failures import in_words_of_commands
 from .settings import user_settings
+from .wording import said_by
 from .worker_python import (
     OURS,
     PACKAGES,
@@ -102,11 +104,11 @@ class Installation(BackgroundTask):
     def _try_training(self, scratch: Path) -> None:
         self.tell("line", text=f"Trying it: two steps of training with {self.python}")
         pair = make_demo_pair()
-        arguments = ["-t0", str(LEVEL), "-t1", str(LEVEL), "-d", str(scratch / "run"), "-n", "2", "-p", "1"]
-        for flag, density_map in (("-i0", pair.initial), ("-i1", pair.target)):
+        call: dict[str, object] = {"directory": scratch / "run", "n_steps": 2, "period": 1}
+        for key, density_map in (("initial", pair.initial), ("target", pair.target)):
             write_map(scratch / density_map.name, density_map)
-            arguments += [flag, str(scratch / density_map.name)]
-        command = worker_command(self.python, "train", arguments)
+            call |= {f"{key}_map": scratch / density_map.name, f"{key}_level": LEVEL}
+        command = worker_command(self.python, "train", command_line(call, TRAINING))
         outcome = self.run_program(command, scratch / "worker.log", environment(self.python))
         if outcome.failure is not None:
             raise UserError(f"The training to try it failed. {outcome.failure}")
@@ -118,7 +120,7 @@ class Installation(BackgroundTask):
             logger.info(message["text"].rstrip())
             logger.status(f"CryoTRANS installation: {message['text'].strip()[:80]}")
         elif message["event"] in ("note", "warning"):
-            logger.info(in_words_of_commands(message["text"]))
+            logger.info(said_by(message))
         elif message["event"] == "tried" and message["end"] is not None and message["end"]["state"] == "finished":
             user_settings(self.session).python = str(self.python)
             logger.info(f"CryoTRANS is ready: it runs in {self.python}.")

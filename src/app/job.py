@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 
 from chimerax.core.errors import UserError
 
+from ..engine.options.option import command_line
+from ..engine.options.prediction import PREDICTION
+from ..engine.options.training import TRAINING
 from .background import BackgroundTask, Message
-from .failures import in_words_of_commands
 from .markup import link, quoted, table
 from .riders import ATTRIBUTE, FILE, Riders
 from .runs import Run, free_folder, open_command, runs_of
 from .settings import user_settings
 from .volumes import model_text
+from .wording import said_by
 from .worker_python import environment, look_for_python, tell_how_to_install, worker_command
 
 
@@ -31,7 +34,7 @@ class Frames(NamedTuple):
         cut: density below this is left out, map units.
         level: at which the series is shown, map units: its frames enclose what the initial map encloses there.
         weights: the flow; None for the run's own.
-        options: others of the program, as in `command_line`.
+        options: others of the program, by their names.
         folder: where the frames go; None for a new folder in the run's.
         name: of the series.
         riders: atoms that come along; their file stands in the options.
@@ -72,7 +75,7 @@ class CryoTransJob(BackgroundTask):
             name: what messages call it, the maps.
             run: the run; its initial map is where the series is placed, and without it nothing is opened.
             python: runs the worker; None to look for it here, in the background.
-            training: options of the training program, as in `command_line`; None to train no more.
+            training: options of the training program, by their names; None to train no more.
             frames: which frames to make; None for none.
             opens: open them.
         """
@@ -101,19 +104,17 @@ class CryoTransJob(BackgroundTask):
             if self.leaving:
                 return
         if self._training is not None:
-            end = self._run_worker("train", command_line(self._training))
+            end = self._run_worker("train", command_line(self._training, TRAINING))
             if end is None or (end["step"] == 0 and end.get("leg", 1) == 1):
                 return
         if self._frames is None or self.leaving:
             return
         wanted = self._frames
         self._weights = weights = wanted.weights or self._run.weights()
-        flag = "--run" if weights is not None and weights.is_dir() else "-w"
+        flow = "run" if weights is not None and weights.is_dir() else "weight"
         folder = wanted.folder or free_folder(self.folder / "frames")
-        arguments = command_line(
-            {"-i": wanted.initial_path, "-t": wanted.cut, "-d": folder, flag: weights, **wanted.options}
-        )
-        self._run_worker("predict", arguments)
+        call = {"initial_map": wanted.initial_path, "initial_level": wanted.cut, "directory": folder, flow: weights}
+        self._run_worker("predict", command_line({**call, **wanted.options}, PREDICTION))
 
     def _run_worker(self, program: str, arguments: Sequence[str]) -> Message | None:
         assert self._python is not None
@@ -138,17 +139,17 @@ class CryoTransJob(BackgroundTask):
         self._status("training begins" if "n_steps" in message else "making frames")
 
     def _take_up_note(self, message: Message) -> None:
-        self._say_once(self.session.logger.info, message["text"])
+        self._say_once(self.session.logger.info, said_by(message))
 
     def _take_up_warning(self, message: Message) -> None:
-        self._say_once(self.session.logger.warning, message["text"])
+        self._say_once(self.session.logger.warning, said_by(message))
 
     def _say_once(self, say: Callable[[str], None], text: str) -> None:
         if self._frames is not None and self._frames.riders is not None:
             text = self._frames.riders.in_words(text)
         if text not in self._said:
             self._said.add(text)
-            say(f"CryoTRANS {self.name}: {in_words_of_commands(text)}")
+            say(f"CryoTRANS {self.name}: {text}")
 
     def _take_up_step(self, message: Message) -> None:
         left = time_text(message["seconds_left"])
@@ -264,7 +265,7 @@ class CryoTransJob(BackgroundTask):
         if (riders := self._frames.riders) is None or "atoms" not in framed:
             return {}
         atoms = framed["atoms"]
-        end = 0 if self._frames.options["--reverse"] else -1  # of the flow, where atoms have gone farthest
+        end = 0 if self._frames.options["reverse"] else -1  # of the flow, where atoms have gone farthest
         kinds = {"bond_deviation": "bond lengths", "angle_deviation": "distances across one atom"}
         changes = [
             f"{name} by {atoms[key][end]:.3f} Å rms" for key, name in kinds.items() if atoms[key][end] is not None
@@ -310,7 +311,7 @@ def verdict_text(verdict: object) -> str:
     if not isinstance(verdict, dict) or not verdict.get("word"):
         return ""
     sentences = [f"The morph is {verdict['word']}.", *verdict.get("reasons", ())]
-    return in_words_of_commands(" ".join(sentences))
+    return " ".join(sentences)
 
 
 def leg_text(message: Mapping[str, object]) -> str:
@@ -323,19 +324,3 @@ def time_text(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
-
-
-def command_line(options: Mapping[str, object]) -> list[str]:
-    """Command line of {"-n": 100, "--l2": True, "-w": None}: flags that are True stand alone, None is left out.
-
-    A list gives its flag once for each of its values.
-    """
-    words: list[str] = []
-    for flag, value in options.items():
-        if value is None or value is False:
-            continue
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            words.append(flag)
-            if one is not True:
-                words.append(repr(one) if isinstance(one, float) else str(one))
-    return words

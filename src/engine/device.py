@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from .errors import InputError
+from .errors import InputError, named
 
 # Points × width of a network up to which a second thread costs more than it gives: threads that wait passively, as
 # the programs have it, are slow to begin.
@@ -27,14 +27,17 @@ def choose_device(name: str = "auto", gpu: int | None = None) -> tuple[torch.dev
         InputError: an unknown name, or a device that is not there.
     """
     if gpu is not None and gpu < 0:
-        raise InputError(f"There is no GPU {gpu}: they are numbered from 0 (-g). Leave -g out, or use --device cpu.")
+        raise InputError(
+            f"There is no GPU {gpu}: they are numbered from 0 ({named('gpu')}). Leave {named('gpu')} out, or use "
+            f"{named('device')} cpu."
+        )
     match = re.fullmatch(r"auto|cpu|mps|cuda(?::(\d+))?", name)
     if not match:
         raise InputError(f"Unknown device {name!r}: wanted is {_WORDS}.")
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         if n_gpus or gpu:
-            return _nvidia(gpu or 0, n_gpus, "the first choice" if not gpu else "as asked for with -g")
+            return _nvidia(gpu or 0, n_gpus, "the first choice" if not gpu else f"as asked for with {named('gpu')}")
         if torch.backends.mps.is_available():
             return torch.device("mps"), "Computing on the Apple GPU (no NVIDIA GPU was found)."
         return _cpu("no NVIDIA or Apple GPU that PyTorch can use was found")
@@ -43,7 +46,8 @@ def choose_device(name: str = "auto", gpu: int | None = None) -> tuple[torch.dev
     if name == "mps":
         if not torch.backends.mps.is_available():
             raise InputError(
-                "There is no Apple GPU here that PyTorch can use. Leave --device out, or use --device cpu."
+                f"There is no Apple GPU here that PyTorch can use. Leave {named('device')} out, or use "
+                f"{named('device')} cpu."
             )
         return torch.device("mps"), "Computing on the Apple GPU (as asked for)."
     number = int(match.group(1)) if match.group(1) is not None else (gpu or 0)
@@ -67,7 +71,7 @@ def _nvidia(number: int, n_gpus: int, why: str) -> tuple[torch.device, str]:
         there = f"{n_gpus} NVIDIA GPU{'s' if n_gpus != 1 else ''}, numbered from 0" if n_gpus else "no NVIDIA GPU"
         raise InputError(
             f"GPU {number} is not there: PyTorch {torch.__version__} finds {there}. "
-            f"Leave --device and -g out, or use --device cpu."
+            f"Leave {named('device')} and {named('gpu')} out, or use {named('device')} cpu."
         )
     return torch.device("cuda", number), f"Computing on GPU {number}, {torch.cuda.get_device_name(number)} ({why})."
 

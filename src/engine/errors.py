@@ -1,10 +1,41 @@
-"""The one kind of error that is written for the user."""
+"""The one kind of error that is written for the user, and how texts for users name options.
+
+The engine does not know how an option is typed: --lr in a shell, learningRate in ChimeraX.  It names the option, by
+`named`, and each front end says the text in its own words, by `worded`.  In between the name stands between two
+characters of Unicode's private use, which nobody's file names hold.
+"""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_NAMED = re.compile(f"{_OPEN}([a-z0-9_]+){_CLOSE}")
 
 
 class InputError(ValueError):
     """Something that the user can mend: a file, a map, an option.
 
     Its text says what came, what is wanted and the way out, in a sentence or two that can be shown as it is.
+
+    Attributes:
+        marked: the text with its options as `named` gives them; str() gives their plain names.
     """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.marked = text
+
+    def __str__(self) -> str:
+        return worded(self.marked, lambda name: name)
+
+
+def named(option: str) -> str:
+    """An option, by the name of its field in options.py, in a text that front ends are to word."""
+    return f"{_OPEN}{option}{_CLOSE}"
+
+
+def worded(text: str, word: Callable[[str], str]) -> str:
+    """The text with each option that it names said by `word`."""
+    return _NAMED.sub(lambda match: word(match[1]), text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.maps.density_map import DensityMap, voxel_side
 from ..engine.maps.preparation import above_level, prepare
-from ..engine.options import TrainingOptions
+from ..engine.options.training import TrainingOptions
 from .history import Compared
 from .progress import Reporter
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 from collections.abc import Callable, Sequence
@@ -22,9 +21,10 @@ from ..engine.carrying.model_file import (
     rigid_groups,
     write_models,
 )
-from ..engine.errors import InputError
+from ..engine.errors import InputError, named
 from ..engine.files.writing import write_atomically
 from ..engine.maps.density_map import DensityMap
+from ..engine.options.prediction import PredictionOptions
 from .progress import Reporter
 
 Way = Callable[[NDArray[np.float64], Sequence[float]], tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -40,7 +40,7 @@ class CarriedAtoms:
         self._angles = angle_pairs(atoms.bonds)
 
     @classmethod
-    def read(cls, options: argparse.Namespace, reporter: Reporter) -> CarriedAtoms | None:
+    def read(cls, options: PredictionOptions, reporter: Reporter) -> CarriedAtoms | None:
         """What the options name, or None.
 
         Raises:
@@ -48,7 +48,10 @@ class CarriedAtoms:
         """
         if options.model is None:
             if options.rigid is not None:
-                raise InputError("--rigid goes with --model. With --atoms, give `groups` in the .npz file instead.")
+                raise InputError(
+                    f"{named('rigid')} goes with {named('model')}. With {named('atoms')}, give `groups` in the .npz "
+                    f"file instead."
+                )
             return None if options.atoms is None else cls(options.atoms, read_atoms(options.atoms), None)
         model = read_model(options.model)
         if model.n_left_out:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..engine.errors import InputError
+from ..engine.errors import InputError, named
 from ..engine.files.run_directory import FINAL_WEIGHTS, GENERATED_MAP, LOSS_FILE, RUN_FILE, STATE_FILE, RunDirectory
 from ..engine.files.writing import remove
 from ..engine.judging.tables import FSC_FILE, METRICS_FILE
@@ -185,7 +185,7 @@ class _Keeper:
         if state == "stopped":
             text = (
                 f"Stopped at step {training.step} of {training.n_steps}; all is saved. "
-                f"Go on with: cryotrans-train --resume -d {_quoted(self._to_resume())}"
+                f"Go on with: cryotrans-train {named('resume')} {named('directory')} {_quoted(self._to_resume())}"
             )
         self._reporter.end(
             state,
@@ -229,10 +229,16 @@ class _Keeper:
         text = in_a_sentence(error)
         if self._saved_step is not None:
             diverged = isinstance(error, InputError)  # and would again, were the same steps made from there
-            way_out = "a new run can start from its last weights (-w)" if diverged else "go on with --resume"
+            way_out = (
+                f"a new run can start from its last weights ({named('weight')})"
+                if diverged
+                else f"go on with {named('resume')}"
+            )
             text += f" The checkpoint of step {self._saved_step} in {self._to_resume()} is whole; {way_out}."
         with contextlib.suppress(OSError):
-            self._run.write({**self._content, "state": "failed", "message": text, "updated": now()})
+            self._run.write(
+                {**self._content, "state": "failed", "message": self._reporter.worded(text), "updated": now()}
+            )
         raise InputError(text) from error
 
 

@@ -11,37 +11,36 @@ it no more than a single flow would.  Every leg begins at the level that keeps a
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..engine.errors import InputError
+from ..engine.errors import InputError, named
 from ..engine.files.run_directory import GENERATED_MAP, PROGRAM, RUN_FILE, STATE_FILE, RunDirectory
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import read_map, write_map
 from ..engine.maps.preparation import above_level
+from ..engine.options.training import TRAINING
 from . import training as training_program
-from .pair import inputs_of, map_of_run, read_pair
+from .pair import inputs_of, map_of_run, missing_text, read_pair
 from .progress import Reporter, in_a_sentence
 from .provenance import describe, now
 from .stop_request import StopRequest
 
-_OF_ONE_FLOW = {"weight": "-w", "validation_map": "--validation-map"}
+_OF_ONE_FLOW = ("weight", "validation_map")
 _OF_THE_CALL = ("device", "gpu", "progress", "stop_with_input", "directory", "resume", "overwrite")
-_OF_THE_MAPS = ("initial_map", "initial_threshold", "target_map", "target_threshold")
+_OF_THE_MAPS = ("initial_map", "initial_level", "target_map", "target_level")
 
 
-def train(options: argparse.Namespace, command: list[str], reporter: Reporter, stop: StopRequest) -> None:
+def train(said: dict[str, Any], command: list[str], reporter: Reporter, stop: StopRequest) -> None:
     """Train one flow, or a leg for each target; arguments and errors as in training_program.
 
     Args:
-        options: `target_map` and `target_threshold` are lists.
+        said: `target_map` and `target_level` are lists.
     """
-    said = dict(vars(options))
     targets = said.get("target_map", [])
     whole = RunDirectory(Path(said.get("directory", "")))
     going_on = said.get("resume") and "directory" in said and not said.get("overwrite")
@@ -51,8 +50,10 @@ def train(options: argparse.Namespace, command: list[str], reporter: Reporter, s
             _Legs(whole, whole.read(), said, command, reporter, stop).resume()
         return
     if len(targets) < 2:
-        one: dict[str, Any] = {name: said[name][-1] for name in ("target_map", "target_threshold") if name in said}
-        training_program.train(argparse.Namespace(**{**said, **one}), command, reporter, stop)
+        one: dict[str, Any] = {name: said[name][-1] for name in ("target_map", "target_level") if name in said}
+        if len(targets) == 1 and len(said.get("target_level", ())) > 1:
+            raise InputError(_unequal_text(targets, said["target_level"]))
+        training_program.train({**said, **one}, command, reporter, stop)
         return
     if said.get("resume"):
         raise InputError(f"The run in {whole.path} has one target, not {len(targets)}.")
@@ -63,21 +64,20 @@ def _begin(
     whole: RunDirectory, said: dict[str, Any], command: list[str], reporter: Reporter, stop: StopRequest
 ) -> None:
     """A new run; whatever can be said against it is said before the directory is made."""
-    targets, levels = said.get("target_map", []), said.get("target_threshold", [])
-    for name, flag in _OF_ONE_FLOW.items():
+    targets, levels = said.get("target_map", []), said.get("target_level", [])
+    for name in _OF_ONE_FLOW:
         if name in said:
-            raise InputError(f"{flag} belongs to one flow, and several targets (-i1) make several. Leave it out.")
-    missing = [flag for flag, name in (("-d", "directory"), ("-i0", "initial_map"), ("-t0", "initial_threshold"))
-               if name not in said]  # fmt: skip
+            raise InputError(
+                f"{named(name)} belongs to one flow, and several targets ({named('target_map')}) make several. Leave "
+                f"it out."
+            )
+    missing = [name for name in ("directory", "initial_map", "initial_level") if name not in said]
     if missing:
-        raise InputError(f"Missing: {', '.join(missing)}. cryotrans-train --help lists the options.")
+        raise InputError(missing_text(missing))
     if len(levels) == 1:
         levels = levels * len(targets)
     if len(levels) != len(targets):
-        raise InputError(
-            f"Targets (-i1) given: {len(targets)}, levels (-t1): {len(levels)}. Give a level for each target, or one "
-            f"for all."
-        )
+        raise InputError(_unequal_text(targets, levels))
     maps = [said["initial_map"], *targets]
     for path in maps:
         if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
@@ -89,7 +89,7 @@ def _begin(
     described: list[dict[str, Any]] = []
     initial: DensityMap | None = None
     for target, level in zip(targets, levels):
-        pair = {**said, "target_map": target, "target_threshold": level, "n_steps": 0, "period": 1}
+        pair = {**said, "target_map": target, "target_level": level}
         initial, on_grid = read_pair(pair, _Silent())  # said again by the leg itself
         described.append(describe(on_grid, target, level))
     assert initial is not None
@@ -99,9 +99,9 @@ def _begin(
         "command": command,
         "state": "running",
         "legs": [f"leg_{number}" for number in range(1, len(targets) + 1)],
-        "options": {"recipe": said.get("recipe", "cryotrans"), "initial_level": said["initial_threshold"]},
+        "options": {"recipe": said.get("recipe", "cryotrans"), "initial_level": said["initial_level"]},
         "arguments": {key: value for key, value in said.items() if key not in (*_OF_THE_CALL, *_OF_THE_MAPS)},
-        "initial": describe(initial, said["initial_map"], said["initial_threshold"]),
+        "initial": describe(initial, said["initial_map"], said["initial_level"]),
         "target": described[-1],
         "targets": described,
         "device": {"asked": said["device"], "gpu": said["gpu"]},
@@ -168,8 +168,8 @@ class _Legs:
             ],
         }
         self._content["target"] = self._content["targets"][-1]
-        if "n_steps" in said:
-            self._content["arguments"] = {**content["arguments"], "n_steps": said["n_steps"]}
+        changed = {name: said[name] for name in ("n_steps", "no_report") if name in said}
+        self._content["arguments"] = {**content["arguments"], **changed}
         self._write("running")
         try:
             self._go_on(first)
@@ -198,9 +198,9 @@ class _Legs:
             **content["arguments"],
             **self._of_the_call(),
             "initial_map": path,
-            "initial_threshold": level,
+            "initial_level": level,
             "target_map": target["path"],
-            "target_threshold": target["level"],
+            "target_level": target["level"],
             "directory": str(self._leg(number).path),
             "overwrite": True,  # what broke off before its first checkpoint
         }
@@ -215,8 +215,7 @@ class _Legs:
             "target_map": self._content["targets"][number - 1]["path"],
             "directory": str(self._leg(number).path),
         }
-        if "n_steps" in self._said:
-            leg["n_steps"] = self._said["n_steps"]
+        leg.update({name: self._said[name] for name in ("n_steps", "no_report") if name in self._said})
         self._train(number, leg)
 
     def _train(self, number: int, said: dict[str, Any], make: Callable[[], object] | None = None) -> None:
@@ -224,8 +223,7 @@ class _Legs:
         names = [description["name"] for description in (self._content["initial"], *self._content["targets"])]
         self._reporter.note(f"Leg {number} of {self._n_legs}: {names[number - 1]} to {names[number]}.")
         leg = {"number": number, "of": self._n_legs}
-        options = argparse.Namespace(**said)
-        training_program.train(options, self._command, self._reporter, self._stop, leg, make)
+        training_program.train(said, self._command, self._reporter, self._stop, leg, make)
 
     def _of_the_call(self) -> dict[str, Any]:
         """What may differ from one call of the program to the next."""
@@ -269,19 +267,26 @@ class _Legs:
     def _check_same_run(self) -> None:
         """Options given again on resuming must be those of the run."""
         content, said = self._content, self._said
-        recorded = {**content["arguments"], "initial_threshold": content["initial"]["level"]}
+        recorded = {**content["arguments"], "initial_level": content["initial"]["level"]}
         levels = [target["level"] for target in content["targets"]]
-        given = said.get("target_threshold", levels)
+        given = said.get("target_level", levels)
         if (given * self._n_legs if len(given) == 1 else given) != levels:
-            raise InputError(f"The run was begun with the levels (-t1) {levels}. With --resume leave them out.")
+            raise InputError(
+                f"The run was begun with the levels ({named('target_level')}) {levels}. With {named('resume')} leave "
+                f"them out."
+            )
         if len(said.get("target_map", levels)) != self._n_legs:
-            raise InputError(f"The run has {self._n_legs} targets: with --resume give all of them (-i1), or none.")
-        free = (*_OF_THE_CALL, *_OF_ONE_FLOW, "n_steps", "initial_map", "target_map", "target_threshold")
+            raise InputError(
+                f"The run has {self._n_legs} targets: with {named('resume')} give all of them "
+                f"({named('target_map')}), or none."
+            )
         for name, value in said.items():
-            if name in _OF_ONE_FLOW or (name not in free and recorded.get(name) != value):
+            if TRAINING[name].on_resume == "free" or name == "target_level":
+                continue
+            if name in _OF_ONE_FLOW or recorded.get(name) != value:
                 raise InputError(
-                    f"The run was begun with other options: {name.replace('_', '-')} was {recorded.get(name)}, not "
-                    f"{value}. With --resume leave it out, or start a new run in another directory."
+                    f"The run was begun with other options: {named(name)} was {recorded.get(name)}, not {value}. With "
+                    f"{named('resume')} leave it out, or start a new run in another directory."
                 )
 
     def _write(self, state: str, **more: Any) -> None:
@@ -293,7 +298,14 @@ class _Legs:
             if isinstance(error, BrokenPipeError) or not isinstance(error, Exception):
                 self._write("stopped")
             else:
-                self._write("failed", message=in_a_sentence(error))
+                self._write("failed", message=self._reporter.worded(in_a_sentence(error)))
+
+
+def _unequal_text(targets: Sequence[str], levels: Sequence[float]) -> str:
+    return (
+        f"Targets ({named('target_map')}) given: {len(targets)}, levels ({named('target_level')}): {len(levels)}. "
+        f"Give a level for each target, or one for all."
+    )
 
 
 class _Silent(Reporter):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,46 +9,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.errors import InputError
+from ..engine.errors import InputError, named
 from ..engine.files.run_directory import RUN_FILE, RunDirectory
 from ..engine.files.writing import remove
 from ..engine.maps.density_map import DensityMap, grid_text
 from ..engine.maps.grids import on_grid_of
 from ..engine.maps.mrc_file import read_map, write_map
 from ..engine.maps.preparation import above_level
-from ..engine.options import N_EULER_STEPS
+from ..engine.options.choices import N_EULER_STEPS
+from ..engine.options.prediction import PredictionOptions
 from .carried_atoms import SUFFIXES, CarriedAtoms
 from .progress import Reporter
 from .provenance import describe_grid
 from .stop_request import StopRequest
 
-_MOST_FRAMES = 10_000
-_MOST_SUBSTEPS = 1000
 
-
-def predict_to_files(options: argparse.Namespace, command: list[str], reporter: Reporter, stop: StopRequest) -> None:
+def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporter, stop: StopRequest) -> None:
     """Write the frames of a trajectory; arguments as in training_program.
 
     Raises:
         InputError: whatever the user can mend.
     """
+    options = PredictionOptions(**said)
     flow = _flow(options)
     weights = flow[-1]
     trained = _training_of(weights if options.run is None else Path(options.run, RUN_FILE))
-    if options.frames is None:
-        options.frames = 11 if len(flow) == 1 else 10 * len(flow) + 1
+    n_frames = options.frames or 10 * len(flow) + 1
     density_map = read_map(options.initial_map)
     if options.inverse:
         density_map = _on_the_grid_of_the_training(density_map, trained, reporter)
     for note in density_map.notes:
         reporter.warning(note)
-    above_level(density_map, options.initial_threshold)
-    if options.times is None and not 2 <= options.frames <= _MOST_FRAMES:
-        raise InputError(f"A trajectory needs 2 to {_MOST_FRAMES} frames (--frames), not {options.frames}.")
-    if not 1 <= options.substeps <= _MOST_SUBSTEPS:
-        raise InputError(f"The substeps (--substeps) must be from 1 to {_MOST_SUBSTEPS}, not {options.substeps}.")
+    above_level(density_map, options.initial_level)
     if Path(options.prefix).name != options.prefix:
-        raise InputError(f"The prefix {options.prefix!r} (-p) must be the beginning of a file name, without a folder.")
+        raise InputError(
+            f"The prefix {options.prefix!r} ({named('prefix')}) must be the beginning of a file name, without a folder."
+        )
     directory = Path(options.directory)
     earlier = _earlier_files(directory, options)
     atoms = CarriedAtoms.read(options, reporter)
@@ -60,14 +55,14 @@ def predict_to_files(options: argparse.Namespace, command: list[str], reporter: 
     from ..engine.flow.checkpoint import load_weights
 
     fields = [load_weights(path, options.depth, options.width) for path in flow]
-    _tell_of_the_legs(len(flow), trained, options, reporter)
+    _tell_of_the_legs(len(flow), n_frames, trained, options, reporter)
     _warn_of_another_grid(weights, trained, density_map, reporter)
     device, why = choose_device(options.device, options.gpu)
     reporter.note(why)
-    times = even_times(options.frames) if options.times is None else options.times
+    times = even_times(n_frames) if options.times is None else options.times
     how: dict[str, Any] = {"n_steps": N_EULER_STEPS * options.substeps, "integrator": options.integrator}
-    direction = {"reverse": options.reverse, "inverse": options.inverse}
-    frames = predict(density_map, fields, device, options.initial_threshold, times, **direction, **how)
+    direction: dict[str, Any] = {"reverse": options.reverse, "inverse": options.inverse}
+    frames = predict(density_map, fields, device, options.initial_level, times, **direction, **how)
     if atoms is not None:
 
         def way(
@@ -82,7 +77,7 @@ def predict_to_files(options: argparse.Namespace, command: list[str], reporter: 
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"The directory {directory} cannot be written: {error.strerror}. Choose another one (-d)."
+            f"The directory {directory} cannot be written: {error.strerror}. Choose another one ({named('directory')})."
         ) from error
     reporter.start(directory=str(directory.absolute()), device=str(device), n_frames=len(times))
     digits = max(2, len(str(len(times) - 1)))
@@ -114,49 +109,58 @@ def predict_to_files(options: argparse.Namespace, command: list[str], reporter: 
         with reporter.doing_without("The report"):
             from .report.report import report_of_prediction
 
-            said = report_of_prediction(directory, weights, density_map, options.initial_map, end)
-            if said is not None:
-                reporter.note(said)
+            told = report_of_prediction(directory, weights, density_map, options.initial_map, end)
+            if told is not None:
+                reporter.note(told)
     state = "stopped" if stop else "finished"
     names.sort()
     text = f"{len(names)} frames, {names[0]} to {names[-1]}, are in {directory}." if names else "No frame was written."
     reporter.end(state, text, directory=str(directory.absolute()), files=names, mass_outside=outside, **facts)
 
 
-def _flow(options: argparse.Namespace) -> list[Path]:
+def _flow(options: PredictionOptions) -> list[Path]:
     """The weight file that was named, or that of a run's checkpoint, one for each of its legs."""
-    if (options.weight is None) == (options.run is None):
-        raise InputError("Name the flow: either a file of weights (-w), or the directory of a training (--run).")
-    if options.run is not None:
-        return RunDirectory(Path(options.run)).flow(options.checkpoint or "best")
-    if options.checkpoint is not None:
-        raise InputError("--checkpoint belongs to --run: give the directory of the training instead of -w.")
-    return [Path(options.weight)]
+    if options.weight is not None and options.run is None:
+        if options.checkpoint is not None:
+            raise InputError(
+                f"{named('checkpoint')} belongs to {named('run')}: give the directory of the training instead of "
+                f"{named('weight')}."
+            )
+        return [Path(options.weight)]
+    if options.run is None or options.weight is not None:
+        raise InputError(
+            f"Name the flow: either a file of weights ({named('weight')}), or the directory of a training "
+            f"({named('run')})."
+        )
+    return RunDirectory(Path(options.run)).flow(options.checkpoint or "best")
 
 
-def _tell_of_the_legs(n_legs: int, trained: dict[str, Any], options: argparse.Namespace, reporter: Reporter) -> None:
+def _tell_of_the_legs(
+    n_legs: int, n_frames: int, trained: dict[str, Any], options: PredictionOptions, reporter: Reporter
+) -> None:
     """What the frames will not show."""
     n_wanted = len(trained.get("legs", ())) or n_legs
     if n_legs < n_wanted and options.inverse:
         raise InputError(
-            f"Only {n_legs} of the {n_wanted} legs have been trained so far, and --inverse begins at the end of the "
-            f"last. Finish the training first: cryotrans-train --resume -d {options.run}"
+            f"Only {n_legs} of the {n_wanted} legs have been trained so far, and {named('inverse')} begins at the "
+            f"end of the "
+            f"last. Finish the training first: cryotrans-train {named('resume')} {named('directory')} {options.run}"
         )
     if n_legs < n_wanted:
         reporter.warning(f"Only {n_legs} of the {n_wanted} legs have been trained so far; the frames end there.")
-    if options.times is None and (options.frames - 1) % n_legs:
-        more = (options.frames - 1) // n_legs * n_legs + n_legs + 1
+    if options.times is None and (n_frames - 1) % n_legs:
+        more = (n_frames - 1) // n_legs * n_legs + n_legs + 1
         reporter.note(f"The conformations on the way fall between frames; {more} frames show each of them.")
 
 
-def _earlier_files(directory: Path, options: argparse.Namespace) -> list[Path]:
-    """What an earlier prediction of this prefix left in the directory, which --overwrite is to remove.
+def _earlier_files(directory: Path, options: PredictionOptions) -> list[Path]:
+    """What an earlier prediction of this prefix left in the directory, which overwriting is to remove.
 
     Raises:
-        InputError: there is something and --overwrite was not said, or it would remove what is to be read.
+        InputError: there is something and that was not said, or it would remove what is to be read.
     """
     if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} is a file; wanted is a directory. Choose another name (-d).")
+        raise InputError(f"{directory} is a file; wanted is a directory. Choose another name ({named('directory')}).")
     start = options.prefix + "_"
     frames = [
         path
@@ -167,14 +171,16 @@ def _earlier_files(directory: Path, options: argparse.Namespace) -> list[Path]:
     if (frames or others) and not options.overwrite:
         there = f"{len(frames)} frames named {options.prefix}_….mrc" if frames else others[0].name
         raise InputError(
-            f"{directory} already holds {there}. Use --overwrite to "
-            f"replace them, another prefix (-p) or another directory (-d)."
+            f"{directory} already holds {there}. Use {named('overwrite')} to "
+            f"replace them, another prefix ({named('prefix')}) or another directory ({named('directory')})."
         )
     inputs = {"the map to carry": options.initial_map, "the atoms to carry": options.model or options.atoms}
     for what, given in inputs.items():
         if given and Path(given).exists() and any(path.samefile(given) for path in [*frames, *others]):
             raise InputError(
-                f"--overwrite would remove {given}, {what}. Choose another prefix (-p) or another directory (-d)."
+                f"{named('overwrite')} would remove {given}, {what}. Choose another prefix ({named('prefix')}) or "
+                f"another "
+                f"directory ({named('directory')})."
             )
     return [*frames, *others]
 
@@ -202,7 +208,7 @@ def _on_the_grid_of_the_training(density_map: DensityMap, trained: dict[str, Any
     return density_map
 
 
-def _level_of_the_training(options: argparse.Namespace, density_map: DensityMap, trained: dict[str, Any]) -> float:
+def _level_of_the_training(options: PredictionOptions, density_map: DensityMap, trained: dict[str, Any]) -> float:
     """The level that training had for the map if it is the same by name, else the one of the prediction."""
     try:
         side = trained["target" if options.inverse else "initial"]
@@ -210,7 +216,7 @@ def _level_of_the_training(options: argparse.Namespace, density_map: DensityMap,
             return float(side["level"])
     except (KeyError, TypeError, ValueError):
         pass
-    return float(options.initial_threshold)
+    return float(options.initial_level)
 
 
 def _tell_of_the_inverse(residual: float, unsolved: float, reporter: Reporter) -> None:

@@ -15,10 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..engine.errors import InputError
+from ..engine.errors import InputError, named, worded
 from .streams import Stream
 
-CHOICES = ("auto", "bar", "json", "none")
 _SECONDS_BETWEEN_STEPS = 0.25  # a glance at the loss makes a GPU wait, so glances are rare
 
 _RULE = "|-----------------------------------------|"
@@ -38,8 +37,13 @@ _MEASURES = {
 class Reporter:
     """Says notes, warnings and errors in plain words, and no news of the steps; the others build on it."""
 
-    def __init__(self) -> None:
-        self.notes: list[str] = []  # all that were told
+    def __init__(self, word: Callable[[str], str] = str) -> None:
+        """
+        Args:
+            word: how an option is said that a text names, see errors.py.
+        """
+        self._word = word
+        self.notes: list[str] = []  # all that were told, as they were said
         self.warnings: list[str] = []
         self._leg: dict[str, int] = {}
         self._without: set[str] = set()  # what failed
@@ -51,12 +55,12 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """A sentence on what was done or chosen."""
-        self.notes.append(text)
+        self.notes.append(self.worded(text))
         self._tell("note", text)
 
     def warning(self, text: str) -> None:
         """A sentence on what may spoil the result."""
-        self.warnings.append(text)
+        self.warnings.append(self.worded(text))
         self._tell("warning", text)
 
     @contextlib.contextmanager
@@ -75,7 +79,11 @@ class Reporter:
 
     def error(self, text: str) -> None:
         """Why the program ends."""
-        self._say(text)
+        self._say(self.worded(text))
+
+    def worded(self, text: str) -> str:
+        """The text with the options that it names as they are typed."""
+        return worded(text, self._word)
 
     def start(self, **facts: Any) -> None:
         """Training or prediction begins; `n_steps` or `n_frames` is among the facts."""
@@ -96,7 +104,8 @@ class Reporter:
         """No more is to come."""
 
     def _tell(self, event: str, text: str) -> None:
-        self._say(text if event == "note" else f"Warning: {text}")
+        said = self.worded(text)
+        self._say(said if event == "note" else f"Warning: {said}")
 
     def _say(self, text: str) -> None:
         Stream(sys.stderr).line(text)
@@ -105,8 +114,8 @@ class Reporter:
 class TextReporter(Reporter):
     """The published table, and a bar if asked for."""
 
-    def __init__(self, bar: bool) -> None:
-        super().__init__()
+    def __init__(self, bar: bool, word: Callable[[str], str] = str) -> None:
+        super().__init__(word)
         self._wants_bar = bar
         self._bar: Any = None
         self._table = False
@@ -147,7 +156,7 @@ class TextReporter(Reporter):
             Stream(sys.stdout).line(_RULE)
             if state == "finished":
                 Stream(sys.stdout).line("Save network ... done.")
-        self._say(text)
+        self._say(self.worded(text))
 
     def close(self) -> None:
         if self._bar is not None:
@@ -168,18 +177,23 @@ class TextReporter(Reporter):
 class JsonReporter(Reporter):
     """One JSON object a line on standard output, each with its `event`."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, word: Callable[[str], str] = str) -> None:
+        super().__init__(word)
         self._started = time.monotonic()
         self._first_step = 0
         self._n_steps = 0
         self._looked = 0.0
 
     def _tell(self, event: str, text: str) -> None:
-        self._send(event, text=text)
+        self._send(event, **self._texts(text))
 
     def error(self, text: str) -> None:
-        self._send("error", text=text)
+        self._send("error", **self._texts(text))
+
+    def _texts(self, text: str) -> dict[str, str]:
+        """As it is said here; and marked where it names options, for programs that have other words for them."""
+        said = self.worded(text)
+        return {"text": said} if said == text else {"text": said, "marked": text}
 
     def start(self, **facts: Any) -> None:
         self._started = time.monotonic()
@@ -203,24 +217,26 @@ class JsonReporter(Reporter):
         self._send("frame", path=path, number=number, time=time)
 
     def end(self, state: str, text: str, **facts: Any) -> None:
-        self._send("end", state=state, text=text, **facts)
+        self._send("end", state=state, **self._texts(text), **facts)
 
     def _send(self, event: str, **facts: Any) -> None:
         Stream(sys.stdout).line(json.dumps({"event": event, **facts, **self._leg}))
 
 
-def make_reporter(choice: str) -> Reporter:
-    """The reporter for a word of CHOICES; auto shows a bar where standard error is a terminal."""
+def make_reporter(choice: str, word: Callable[[str], str]) -> Reporter:
+    """The reporter for a word of PROGRESS; auto shows a bar where standard error is a terminal."""
     if choice == "json":
-        return JsonReporter()
+        return JsonReporter(word)
     # Standard error may have been closed, and is None then.
-    return TextReporter(bar=bool(sys.stderr) and (choice == "bar" or (choice == "auto" and sys.stderr.isatty())))
+    return TextReporter(
+        bar=bool(sys.stderr) and (choice == "bar" or (choice == "auto" and sys.stderr.isatty())), word=word
+    )
 
 
 def in_a_sentence(error: BaseException) -> str:
-    """What went wrong and the way out, for failures of the machine."""
+    """What went wrong and the way out, for failures of the machine; options are named as errors.py says."""
     if isinstance(error, InputError):
-        return str(error)
+        return error.marked
     if isinstance(error, OSError):
         where = f" {error.filename}" if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
@@ -229,5 +245,5 @@ def in_a_sentence(error: BaseException) -> str:
             advice = " Close it in the program that has it open."
         return f"Cannot write or read{where}: {error.strerror or error}.{advice}"
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
-        return "Out of memory. Use a binning (-b 2), a higher level, a smaller network, or --device cpu."
+        return f"Out of memory. Use {named('bin_size')} 2, a higher level, a smaller network, or {named('device')} cpu."
     return f"Computing failed: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}."

@@ -21,12 +21,17 @@ from chimerax.core.tasks import FINISHED, RUNNING, Job, Task
 from chimerax.cryotrans.app import background
 from chimerax.cryotrans.app.background import BackgroundTask
 from chimerax.cryotrans.app.commands import train as train_command
-from chimerax.cryotrans.app.failures import in_words_of_commands, sentence_for
-from chimerax.cryotrans.app.job import CryoTransJob, command_line, time_text
+from chimerax.cryotrans.app.failures import sentence_for
+from chimerax.cryotrans.app.job import CryoTransJob, time_text
 from chimerax.cryotrans.app.runs import Run, runs_of
 from chimerax.cryotrans.app.settings import user_settings
+from chimerax.cryotrans.app.wording import keyword, said_by
+from chimerax.cryotrans.engine.errors import named
+from chimerax.cryotrans.engine.options.prediction import PREDICTION
+from chimerax.cryotrans.engine.options.training import TRAINING
 
 SMALL = "depth 2 width 8 w2Iter 2 device cpu frames 2 wait false"
+MARKED = {"event": "error", "text": "Use another --lr.", "marked": f"Use another {named('learning_rate')}."}
 LONG = f"steps 1000000 period 20 {SMALL}"
 
 
@@ -304,7 +309,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
         ("raise ModuleNotFoundError(\"No module named 'torch'\")", "Type: cryotrans install"),
         ("print('plain words')", "crashed (exit status 0): plain words"),
         ("raise OSError(28, 'No space left on device')", "The disk is full"),
-        ('print(\'{"event": "error", "text": "Use another --lr."}\'); exit(2)', "Use another learningRate."),
+        (f"print({json.dumps(json.dumps(MARKED))}); exit(2)", "Use another learningRate."),
     ],
 )
 def test_worker_that_fails_at_once(session, run, use_script, pair, code, sentence):
@@ -380,7 +385,8 @@ def test_stop_before_the_first_step_opens_nothing(session, run, home, pair):
 def test_notes_and_warnings_are_said_once(session, home, tmp_path):
     job = CryoTransJob(session, "A → B", Run(tmp_path), Path(sys.executable), None, None)
     for _ in range(2):
-        job.take_up({"event": "warning", "text": "Some mass is lost; use another --lr."})
+        marked = f"Some mass is lost; use another {named('learning_rate')}."
+        job.take_up({"event": "warning", "text": "", "marked": marked})
         job.take_up({"event": "note", "text": "Computing."})
         job.take_up({"event": "unheard of"})
     assert session.test_log.texts("warning") == ["CryoTRANS A → B: Some mass is lost; use another learningRate.\n"]
@@ -408,15 +414,15 @@ def test_known_failures_have_sentences(said, status, printed, sentence):
 
 
 def test_options_are_said_as_keywords():
-    text = "Use a smaller learning rate (--lr) or -b 2, not --unknown; see pre-b and a -- b."
-    assert in_words_of_commands(text) == (
-        "Use a smaller learning rate (learningRate) or binning 2, not --unknown; see pre-b and a -- b."
-    )
+    text = f"Use a smaller {named('learning_rate')} or {named('bin_size')} 2 for /a/--lr -b.mrc, or {named('gpu')}."
+    said = "Use a smaller learningRate or binning 2 for /a/--lr -b.mrc, or device cuda:N."
+    assert said_by({"text": "in the words of the program", "marked": text}) == said
+    assert said_by({"text": "Two --lr."}) == "Two --lr."
 
 
-def test_command_line():
-    options = {"-n": 3, "--l2": True, "--seed": None, "--reverse": False, "--lr": 1e-4, "-d": Path("/a b")}
-    assert command_line(options) == ["-n", "3", "--l2", "--lr", "0.0001", "-d", "/a b"]
+def test_every_option_has_a_name_without_dashes():
+    for name in (*TRAINING, *PREDICTION):
+        assert not keyword(name).startswith("-") and "_" not in keyword(name)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (150, "2 min"), (5400, "1.5 h")])

@@ -50,7 +50,7 @@ def test_an_nvidia_gpu_is_found_by_its_number(two_gpus, name, gpu, wanted):
     [
         ("gpu", None, "auto, cpu, cuda, cuda:N or mps"),
         ("cuda:x", None, "Unknown device"),
-        ("cuda", None, "no NVIDIA GPU.*--device cpu"),
+        ("cuda", None, "no NVIDIA GPU.*device cpu"),
         ("cuda:7", None, "GPU 7 is not there"),
         ("auto", 3, "GPU 3 is not there"),
         ("mps", None, "no Apple GPU"),

@@ -19,6 +19,8 @@ from xml.etree import ElementTree
 import pytest
 
 import chimerax.cryotrans
+from chimerax.cryotrans.engine.options.prediction import PREDICTION
+from chimerax.cryotrans.engine.options.training import TRAINING
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
@@ -107,6 +109,13 @@ def test_pinned_versions_are_those_that_users_may_have(cfg):
     )
     wanted = set(_requirements(_lines(cfg["options"]["install_requires"] + cfg["options.extras_require"]["test"])))
     assert wanted <= set(pins) and all(pin.startswith("==") for pin in pins.values())
+
+
+@pytest.mark.parametrize("table", [TRAINING, PREDICTION], ids=["train", "predict"])
+def test_help_page_has_every_keyword(table):
+    page = (SOURCE / "docs" / "user" / "commands" / "cryotrans.html").read_text(encoding="utf-8")
+    keywords = [about.typed_keyword for about in table.values() if about.keyword]
+    assert [keyword for keyword in keywords if f"<b>{keyword}</b>" not in page] == []
 
 
 # What needs what

@@ -60,7 +60,9 @@ def training(
     folder: Path | str, directory: Path | str, n_steps: int = 4, period: int = 2, *more: object
 ) -> list[object]:
     """Arguments that train on the maps in a folder, quickly."""
-    maps = ["-i0", Path(folder, "initial.mrc"), "-t0", LEVEL, "-i1", Path(folder, "target.mrc"), "-t1", LEVEL]
+    maps = ["-i0", Path(folder, "initial.mrc"), "-t0", LEVEL, "-i1", Path(folder, "target.mrc")]
+    if "-t1" not in more:  # once for one target
+        maps += ["-t1", LEVEL]
     return ["train", *maps, "-d", directory, "-n", n_steps, "-p", period, *QUICK, *more]
 
 

@@ -107,7 +107,7 @@ def test_what_is_held_out_and_a_validation_map_are_judged(maps, tmp_path, capsys
     ("more", "said"),
     [
         (["--recipe", "auto", "--lr", 1e-3], "--recipe auto chooses --w2_iter itself"),
-        (["--recipe", "auto", "-b", 2], "--recipe auto chooses --binning itself. Leave --binning out"),
+        (["--recipe", "auto", "-b", 2], "--recipe auto chooses -b itself. Leave -b out"),
         (["--recipe", "fast"], "invalid choice: 'fast'"),
         (["--flow", "auto"], "--flow auto is a choice of --recipe auto"),
         (["--flow", "network", "--domains", 3], "--domains belongs to --flow domains"),

@@ -189,24 +189,24 @@ TRAINING = [
     (["-n", "1e3"], "invalid int value: '1e3'"),
     (["-p", 0], "The period (-p) must be 1 or more, not 0"),
     (["-p", 2.5], "invalid int value: '2.5'"),
-    (["--depth", 0], "The depth (--depth) must be 1 or more, not 0"),
+    (["--depth", 0], "The depth (--depth) must be from 1 to 1000, not 0"),
     (["--width", 0], "The width (--width) must be 1 or more, not 0"),
     (["--width", 10**7], "Out of memory"),
     (["--width", 10**8], "The width (--width) must be 10000000 or less, not 100000000"),
-    (["--depth", 10**9], "The depth (--depth) must be 1000 or less, not 1000000000"),
+    (["--depth", 10**9], "The depth (--depth) must be from 1 to 1000, not 1000000000"),
     (["--w2_iter", 0], "The number of transport rounds (--w2_iter) must be 1 or more, not 0"),
-    (["--w2_eps", 0], "The transport's epsilon (--w2_eps) must be a number above 0, not 0"),
-    (["--w2_eps", "nan"], "must be a number above 0, not nan"),
-    (["--lr", 0], "The learning rate (--lr) must be a number above 0, not 0"),
-    (["--lr", "inf"], "must be a number above 0, not inf"),
-    (["--lr", -1], "must be a number above 0, not -1"),
+    (["--w2_eps", 0], "The transport's epsilon (--w2_eps) must be above 0, not 0"),
+    (["--w2_eps", "nan"], "must be above 0, not nan"),
+    (["--lr", 0], "The learning rate (--lr) must be above 0, not 0"),
+    (["--lr", "inf"], "The learning rate (--lr) must be 1e+30 or less, not inf"),
+    (["--lr", -1], "must be above 0, not -1"),
     (["--mu_mesh", -1], "The mesh weight (--mu_mesh) must be 0 or more, not -1"),
     (["--w2_eps", 1e300], "The transport's epsilon (--w2_eps) must be 1e+30 or less, not 1e+300"),
     (["--lr", 1e300], "The learning rate (--lr) must be 1e+30 or less, not 1e+300"),
     (["--mu_mesh", 1e300], "The mesh weight (--mu_mesh) must be 1e+30 or less, not 1e+300"),
     (["--mu_mesh", "nan"], "must be 0 or more, not nan"),
-    (["--seed", -1], "The seed (--seed) must be a whole number from 0 to 2^63 - 1, not -1"),
-    (["--seed", 2**63], "The seed (--seed) must be a whole number from 0 to 2^63 - 1"),
+    (["--seed", -1], "The seed (--seed) must be 0 or more, not -1"),
+    (["--seed", 2**63], "The seed (--seed) must be 9223372036854775807 or less"),
     # devices
     (["--device", "gpu"], "Unknown device 'gpu': wanted is auto, cpu, cuda, cuda:N or mps"),
     (["--device", ""], "Unknown device ''"),
@@ -240,7 +240,7 @@ TRAINING = [
 @pytest.mark.parametrize(("more", "said"), TRAINING, ids=_id)
 def test_training_that_cannot_be(furnished, capsys, monkeypatch, more, said):
     monkeypatch.chdir(furnished)
-    assert said in refused(capsys, furnished, *training(".", "new"), *more)
+    assert said in refused(capsys, furnished, *training(".", "new", 4, 2, *more))
 
 
 WEIGHTS = [
@@ -295,9 +295,9 @@ PREDICTION = [
     (["-t", 1.5], "Level 1.5 keeps nothing: initial.mrc has values from -0.02 to 0.99"),
     (["-t", "nan"], "Level nan cannot be used"),
     (["-t", -1], "Level -1 cannot be used"),
-    (["--frames", 1], "A trajectory needs 2 to 10000 frames (--frames), not 1"),
-    (["--frames", -4], "A trajectory needs 2 to 10000 frames (--frames), not -4"),
-    (["--frames", 10**12], "A trajectory needs 2 to 10000 frames"),
+    (["--frames", 1], "The number of frames (--frames) must be from 2 to 10000, not 1"),
+    (["--frames", -4], "The number of frames (--frames) must be from 2 to 10000, not -4"),
+    (["--frames", 10**12], "The number of frames (--frames) must be from 2 to 10000"),
     (["-p", "a/b"], "The prefix 'a/b' (-p) must be the beginning of a file name, without a folder"),
     (["-p", "/tmp/x"], "The prefix '/tmp/x' (-p) must be the beginning of a file name"),
     (["-p", "."], "The prefix '.' (-p) must be the beginning of a file name"),
@@ -395,3 +395,8 @@ def test_a_process_ends_with_the_status_and_the_sentence(furnished):
     assert (result.status, result.out) == (2, "")
     assert len(result.err.splitlines()) == 1
     assert contents(furnished) == before
+
+
+def test_one_target_has_one_level(furnished, capsys):
+    said = "Targets (-i1) given: 1, levels (-t1): 2. Give a level for each target, or one for all."
+    assert said in refused(capsys, furnished, *training(".", "new"), "-t1", 0.4)

@@ -248,7 +248,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(maps, tmp_path, monkeypa
         (["--times", "0,0.5,0.4"], "must ascend and lie from 0 to 1"),
         (["--times", "0,2"], "must ascend and lie from 0 to 1"),
         (["--integrator", "rk5"], "invalid choice: 'rk5'"),
-        (["--substeps", "0"], "The substeps (--substeps) must be from 1 to 1000, not 0"),
+        (["--substeps", "0"], "The number of substeps (--substeps) must be from 1 to 1000, not 0"),
         (["-d", "out"], "out already holds frame_model.pdb. Use --overwrite"),
         (["-d", "out", "--overwrite", "--model", "out/frame_model.pdb"], "would remove out/frame_model.pdb, the atoms"),
     ],

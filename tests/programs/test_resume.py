@@ -207,7 +207,7 @@ CONTRADICTIONS = [
     (["-t0", 0.4], "with -t0 0.5, not with 0.4"),
     (["-t1", 0.6], "with -t1 0.5, not with 0.6"),
     (["-p", 6], "with -p 5, not with 6"),
-    (["-b", 2], "with --binning 1, not with 2"),
+    (["-b", 2], "with -b 1, not with 2"),
     (["--depth", 4], "with --depth 3, not with 4"),
     (["--width", 13], "with --width 12, not with 13"),
     (["--w2_eps", 1e-3], "with --w2_eps 0.0001, not with 0.001"),
@@ -216,7 +216,7 @@ CONTRADICTIONS = [
     (["--l2"], "without --l2"),
     (["--mu_mesh", 1], "without --mu_mesh, not with 1"),
     (["--seed", 8], "with --seed 7, not with 8"),
-    (["-w", "other.pt"], "without --weight, not with "),
+    (["-w", "other.pt"], "without -w, not with "),
     (["-n", 10], "has done its 10 steps. To go on beyond, give more: --resume -n 20"),
     (["-n", 3], "has done its 10 steps"),
     (["-n", -1], "The number of steps (-n) must be 0 or more, not -1"),
@@ -245,9 +245,7 @@ def test_other_weights_to_start_from_are_refused(maps, tmp_path, capsys):
     weights = weights_file(tmp_path / "start.pt")
     line = [word for word in training(maps, tmp_path / "run", 2, 2, "-w", weights) if word not in ("--width", 12)]
     assert call(capsys, *line).status == 0
-    assert f"with --weight {weights}, not with {tmp_path}" in refused(
-        capsys, tmp_path / "run", "-w", tmp_path / "other.pt"
-    )
+    assert f"with -w {weights}, not with {tmp_path}" in refused(capsys, tmp_path / "run", "-w", tmp_path / "other.pt")
     assert call(capsys, *line, "--resume", "-n", 3).status == 0
 
 
@@ -371,3 +369,30 @@ def test_who_only_looks_at_the_lock_stops_nobody(tmp_path):
     with directory.locked():
         assert (tmp_path / "run.lock").is_file()  # that of this one: the other's was removed at its end
     thread.join()
+
+
+def test_resuming_takes_no_report(maps, tmp_path, capsys):
+    line = [word for word in training(maps, tmp_path / "run", 2, 2) if word != "--no-report"]
+    assert call(capsys, *line).status == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert call(capsys, "train", "--resume", "-d", tmp_path / "run", "-n", 3, "--no-report").status == 0
+    assert run_json(tmp_path / "run")["reports"] is False
+    assert not (tmp_path / "run" / "report.html").exists()  # that of step 2 would be taken for this one's
+
+
+def test_resuming_keeps_the_validation_map(maps, tmp_path, capsys):
+    half, moved = tmp_path / "half.mrc", tmp_path / "moved.mrc"
+    shutil.copy(maps / "target.mrc", half)
+    assert call(capsys, *training(maps, tmp_path / "run", 2, 2, "--validation-map", half)).status == 0
+    half.rename(moved)
+    line = ["train", "--resume", "-d", tmp_path / "run", "-n", 3]
+    assert f"There is no file {half}, the validation map of the run" in refused(capsys, tmp_path / "run", "-n", 3)
+    other = refused(capsys, tmp_path / "run", "-n", 3, "--validation-map", maps / "initial.mrc")
+    assert "is not the validation map that the run was begun with" in other
+    assert call(capsys, *line, "--validation-map", moved).status == 0
+    assert run_json(tmp_path / "run")["validation"]["path"] == str(moved)
+
+
+def test_a_validation_map_cannot_be_added(broken_off, maps, capsys):
+    said = refused(capsys, broken_off[0], "--validation-map", maps / "target.mrc")
+    assert "The run was begun without --validation-map" in said

@@ -243,7 +243,7 @@ def test_resuming_keeps_to_what_the_run_was_begun_with(states, trained, capsys):
     (trained / "leg_2" / "state.pt").unlink()
     (trained / "leg_2" / "run.json").unlink()  # as if the second leg had not begun
     wrong = {
-        ("--w2_iter", 3): "w2-iter was 2, not 3",
+        ("--w2_iter", 3): "--w2_iter was 2, not 3",
         ("-t1", 9): "The run was begun with the levels (-t1) [0.5, 0.45]",
         ("-i1", states / "b.mrc"): "give all of them (-i1), or none",
         ("-i0", states / "b.mrc"): "is not the initial map that the run was begun with",

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from chimerax.core.commands import Annotation, AnnotationError, Bounded, FloatArg, IntArg, TupleOf, next_token
+from chimerax.core.commands import (
+    Annotation,
+    AnnotationError,
+    BoolArg,
+    Bounded,
+    EnumOf,
+    FloatArg,
+    FloatsArg,
+    IntArg,
+    OpenFileNameArg,
+    OpenFolderNameArg,
+    Or,
+    SaveFolderNameArg,
+    StringArg,
+    TupleOf,
+    next_token,
+)
 from chimerax.core.errors import UserError
 from chimerax.map.mapargs import MapArg, MapsArg
+
+from ...engine.options.option import Option
+from ..riders import RIGID, StructureToCarryArg
 
 
 class DeviceArg(Annotation):
@@ -46,7 +66,42 @@ class MapsInOrderArg(Annotation):
 
 COUNT = Bounded(IntArg, min=1)
 POSITIVE = Bounded(FloatArg, min=0, inclusive=False)
-NOT_NEGATIVE = Bounded(FloatArg, min=0)
-SEED = Bounded(IntArg, min=0, max=2**63 - 1)
 FRAMES = Bounded(IntArg, min=2, max=10_000)
 PIXELS = TupleOf(Bounded(IntArg, min=2, max=16_384), 2)  # formats halve the resolution of colours
+
+
+def keywords_of(options: Mapping[str, Option]) -> list[tuple[str, Any]]:
+    """The keywords of a command, with the types of their arguments, from a table of options."""
+    return [(about.keyword, _argument_of(about)) for about in options.values() if about.keyword is not None]
+
+
+def _argument_of(about: Option) -> Any:
+    if about.keyword in _OWN:
+        return _OWN[about.keyword]
+    if about.choices:
+        return EnumOf(about.choices)
+    if about.kind in (int, float):
+        return _bounded(about)
+    return {bool: BoolArg, str: StringArg, "file": OpenFileNameArg, "folder": SaveFolderNameArg, "times": FloatsArg}[
+        about.kind
+    ]
+
+
+def _bounded(about: Option) -> Any:
+    """ChimeraX's bounds are both included or both not; where they differ, the worker says what is left to say."""
+    kind = IntArg if about.kind is int else FloatArg
+    lower, upper = (about.least, about.most) if about.above is None else (about.above, about.below)
+    if lower is None and upper is None:
+        return kind
+    limits = {name: about.kind(value) for name, value in (("min", lower), ("max", upper)) if value is not None}
+    return Bounded(kind, **limits, inclusive=about.above is None)
+
+
+_OWN = {
+    "steps": COUNT,
+    "device": DeviceArg,
+    "run": OpenFolderNameArg,
+    "model": StructureToCarryArg,
+    "rigid": EnumOf(RIGID),
+    "checkpoint": Or(EnumOf(("best", "last")), Bounded(IntArg, min=0), name="best, last, or a number from 0"),
+}

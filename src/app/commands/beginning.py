@@ -27,7 +27,7 @@ def begin(
         cut=0.0,  # all there is, so that surfaces are as smooth as those of the initial map
         level=level,
         weights=None,
-        options={"--frames": n_frames, "--device": device, "--no-report": True},
+        options={"frames": n_frames, "device": device, "no_report": True},
         folder=None,
         name=f"CryoTRANS {run.title()}",
     )

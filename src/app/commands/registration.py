@@ -15,11 +15,8 @@ from chimerax.core.commands import (
     ColorArg,
     EnumOf,
     FloatArg,
-    FloatsArg,
-    IntArg,
     OpenFileNameArg,
     OpenFolderNameArg,
-    Or,
     SaveFileNameArg,
     SaveFolderNameArg,
     StringArg,
@@ -29,11 +26,11 @@ from chimerax.core.commands import (
 from chimerax.map.mapargs import MapArg, MapsArg
 from chimerax.map_series.vseries_command import SeriesArg
 
-from ...engine.options import FLOWS, INTEGRATORS, LOSSES, RECIPES
+from ...engine.options.prediction import PREDICTION
+from ...engine.options.training import TRAINING
 from ..movie import RotationArg
 from ..palettes import MEASURES, PaletteArg
-from ..riders import RIGID, StructureToCarryArg
-from .arguments import COUNT, FRAMES, NOT_NEGATIVE, PIXELS, POSITIVE, SEED, DeviceArg, MapsInOrderArg
+from .arguments import COUNT, FRAMES, PIXELS, POSITIVE, DeviceArg, MapsInOrderArg, keywords_of
 from .arrows import arrows
 from .color import color
 from .demo import demo
@@ -44,29 +41,6 @@ from .resume import resume
 from .runs import runs, stop
 from .train import train
 
-# Training
-
-
-# Prediction
-
-
-# Movies
-
-
-# Where it moves, and how far to believe it
-
-
-# Runs
-
-
-# Beginning
-
-
-# What they share
-
-
-# Registration
-
 
 class _Command(NamedTuple):
     function: Any
@@ -75,50 +49,13 @@ class _Command(NamedTuple):
 
 _TRAIN_KEYWORDS = [
     ("to", MapsInOrderArg),
-    ("level", FloatArg),
-    ("to_level", FloatArg),
-    ("recipe", EnumOf(RECIPES)),
-    ("steps", COUNT),
-    ("period", COUNT),
-    ("flow", EnumOf(FLOWS)),
-    ("domains", COUNT),
-    ("symmetry", StringArg),
-    ("blur", NOT_NEGATIVE),
-    ("hold_out", Bounded(FloatArg, min=0, max=0.5, inclusive=False)),
+    *keywords_of(TRAINING),
     ("validate", MapArg),
-    ("loss", EnumOf(LOSSES)),
-    ("learning_rate", POSITIVE),
-    ("depth", COUNT),
-    ("width", COUNT),
-    ("w2_eps", POSITIVE),
-    ("w2_iter", COUNT),
-    ("mu_mesh", NOT_NEGATIVE),
-    ("binning", COUNT),
-    ("weights", OpenFileNameArg),
-    ("directory", SaveFolderNameArg),
-    ("device", DeviceArg),
-    ("seed", SEED),
     ("frames", FRAMES),
     ("open", BoolArg),
     ("wait", BoolArg),
 ]
-_PREDICT_KEYWORDS = [
-    ("run", OpenFolderNameArg),
-    ("weights", OpenFileNameArg),
-    ("checkpoint", Or(EnumOf(("best", "last")), Bounded(IntArg, min=0), name="best, last, or a number from 0")),
-    ("level", FloatArg),
-    ("frames", FRAMES),
-    ("times", FloatsArg),
-    ("reverse", BoolArg),
-    ("integrator", EnumOf(INTEGRATORS)),
-    ("substeps", COUNT),
-    ("model", StructureToCarryArg),
-    ("rigid", EnumOf(RIGID)),
-    ("directory", SaveFolderNameArg),
-    ("name", StringArg),
-    ("device", DeviceArg),
-    ("wait", BoolArg),
-]
+_PREDICT_KEYWORDS = [*keywords_of(PREDICTION), ("name", StringArg), ("wait", BoolArg)]
 _MOVIE_KEYWORDS = [
     ("model", StructureArg),
     ("file", SaveFileNameArg),

@@ -50,7 +50,7 @@ def resume(
     run.target = run.target or _open_again(session, run, content, "target")
     leg = f"leg {content['leg']}, " if "legs" in content else ""
     session.logger.info(f"CryoTRANS: going on with {run.title()} from {leg}step {done} of {n_steps}, in {run.folder}.")
-    training = {"--resume": True, "-d": run.folder, "-n": steps, "--device": device}
+    training = {"resume": True, "directory": run.folder, "n_steps": steps, "device": device}
     level = content["options"]["initial_level"]
     return begin(session, run, python, training, level, frames, device or content["device"]["asked"], open, wait)
 

@@ -7,9 +7,12 @@ from typing import Any
 
 from chimerax.core.errors import UserError
 
+from ...engine.errors import InputError
 from ...engine.maps.density_map import DensityMap
+from ...engine.options.training import TRAINING, check_together
 from ..job import CryoTransJob
 from ..volumes import density_map_of, density_map_on, level_of, model_text
+from ..wording import in_keywords
 from ..worker_python import find_python
 from .beginning import begin
 from .folders import new_run, stem, write_maps
@@ -20,38 +23,20 @@ INTERPOLATION = (
 )
 _LEARNING_RATES = {"w2": 1e-3, "l2": 1e-4, "correlation": 1e-3}
 _N_STEPS = 1000
+_NAMES = {about.keyword: name for name, about in TRAINING.items() if about.keyword is not None}
 
 
 def train(
     session: Any,
     initial: Any,
     to: Any,
-    level: float | None = None,
-    to_level: float | None = None,
-    recipe: str | None = None,
-    steps: int | None = None,
-    period: int | None = None,
-    flow: str | None = None,
-    domains: int | None = None,
-    symmetry: str | None = None,
-    blur: float | None = None,
-    hold_out: float | None = None,
     validate: Any = None,
-    loss: str | None = None,
-    learning_rate: float | None = None,
-    depth: int | None = None,
-    width: int | None = None,
-    w2_eps: float | None = None,
-    w2_iter: int | None = None,
-    mu_mesh: float | None = None,
-    binning: int | None = None,
-    weights: str | None = None,
     directory: str | None = None,
-    device: str = "auto",
-    seed: int | None = None,
     frames: int | None = None,
+    device: str = "auto",
     open: bool = True,
     wait: bool | None = None,
+    **chosen: Any,
 ) -> CryoTransJob:
     """Learn the flow from one open map to another, or through several in turn, and open the trajectory."""
     targets = list(to)
@@ -62,20 +47,15 @@ def train(
             )
         if before is after:
             raise UserError(f"{model_text(after)} comes twice in a row; every leg leads from one map to another.")
-    level = level_of(initial, level, "level")
-    to_levels = [level_of(target, to_level, "toLevel") for target in targets]
-    of_one_flow = {"weights": weights, "validate": validate}
-    for name, value in of_one_flow.items():
-        if value is not None and len(targets) > 1:
-            raise UserError(f"{name} belongs to one flow, and a way through several maps has several. Leave it out.")
-    by_hand = {"loss": loss, "learningRate": learning_rate, "w2Eps": w2_eps, "w2Iter": w2_iter, "muMesh": mu_mesh}
-    by_hand |= {"binning": binning, "weights": weights}
-    said = [name for name, value in by_hand.items() if value is not None]
-    if recipe == "auto" and said:
-        raise UserError(f"recipe auto chooses {said[0]} itself. Leave one of the two out.")
-    recipe = recipe or ("cryotrans" if said else "auto")
-    if recipe == "cryotrans":
-        loss, steps = loss or "w2", steps or _N_STEPS
+    said = {_NAMES[name]: value for name, value in chosen.items() if value is not None}
+    level = level_of(initial, said.get("initial_level"), "level")
+    to_levels = [level_of(target, said.get("target_level"), "toLevel") for target in targets]
+    if len(targets) > 1:
+        for name, value in (("weights", said.get("weight")), ("validate", validate)):
+            if value is not None:
+                text = f"{name} belongs to one flow, and a way through several maps has several. Leave it out."
+                raise UserError(text)
+    said = _with_recipe(said)
     python = None if session.ui.is_gui else find_python(session)  # a window must not wait for it: the job looks
     initial_map = density_map_of(initial)
     target_maps = [density_map_on(target, initial) for target in targets]
@@ -86,37 +66,23 @@ def train(
     folder = run.folder
     write_maps(run, initial_map, target_maps, validation_map)
     training = {
-        "-i0": run.initial_path,
-        "-t0": level,
-        "-i1": run.target_paths(),
-        "-t1": to_levels,
-        "-d": folder,
-        "-n": steps,
-        "-p": period or (max(1, steps // 10) if steps else None),
-        "--recipe": recipe,
-        "--flow": flow,
-        "--domains": domains,
-        "--symmetry": symmetry,
-        "--blur": blur,
-        "--hold-out": hold_out,
-        "--validation-map": run.validation_path if validation_map is not None else None,
-        "-b": binning,
-        "-w": Path(weights).expanduser().absolute() if weights is not None else None,
-        "--depth": depth,
-        "--width": width,
-        "--w2_eps": w2_eps,
-        "--w2_iter": w2_iter,
-        "--mu_mesh": mu_mesh,
-        "--loss": loss,
-        "--lr": learning_rate or (_LEARNING_RATES[loss] if loss is not None else None),
-        "--seed": seed,
-        "--device": device,
+        **said,
+        "initial_map": run.initial_path,
+        "initial_level": level,
+        "target_map": run.target_paths(),
+        "target_level": to_levels,
+        "directory": folder,
+        "validation_map": run.validation_path if validation_map is not None else None,
+        "device": device,
     }
+    if "weight" in said:
+        training["weight"] = Path(said["weight"]).expanduser().absolute()
+    steps = said.get("n_steps")
     session.logger.info(
         f"CryoTRANS: {model_text(initial)} at level {level:.4g} to "
         + " to ".join(f"{model_text(target)} at level {its:.4g}" for target, its in zip(targets, to_levels))
         + ", "
-        + (f"{steps} steps. " if recipe == "cryotrans" else "recipe auto. ")
+        + (f"{steps} steps. " if said["recipe"] == "cryotrans" else "recipe auto. ")
         + f"All is kept in {folder}. {INTERPOLATION}"
     )
     return begin(session, run, python, training, level, frames, device, open, wait)
@@ -128,3 +94,23 @@ def _check_overlap(initial: Any, target: Any, target_map: DensityMap, level: flo
             f"Nothing of {model_text(target)} above level {level:.4g} lies in the box of {model_text(initial)}. Move "
             f"it there first, as with fitmap #{target.id_string} inMap #{initial.id_string}."
         )
+
+
+def _with_recipe(said: dict[str, Any]) -> dict[str, Any]:
+    """What was chosen, and what follows from it: recipe auto, unless something is chosen that it chooses itself.
+
+    Raises:
+        UserError: two choices contradict each other.
+    """
+    by_hand = any(TRAINING[name].by_hand for name in said)
+    said = {"recipe": "cryotrans" if by_hand else "auto", **said}
+    try:
+        check_together(said)
+    except InputError as error:
+        raise UserError(in_keywords(error.marked)) from error
+    if said["recipe"] == "cryotrans":
+        loss = said.get("loss", "w2")
+        said = {"loss": loss, "learning_rate": _LEARNING_RATES[loss], "n_steps": _N_STEPS, **said}
+    if "n_steps" in said:
+        said = {"period": max(1, said["n_steps"] // 10), **said}
+    return said

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, named
 from ..files.writing import write_atomically
 from .atoms import Pairs, Positions
 
@@ -187,7 +187,7 @@ def rigid_groups(model: Model, rigid: str) -> NDArray[np.int64]:
             if taken.any():
                 i = int(np.argmax(taken))
                 raise InputError(
-                    f"The zones {rigid!r} (--rigid) overlap at residue {model.residues[i]} of chain "
+                    f"The zones {rigid!r} ({named('rigid')}) overlap at residue {model.residues[i]} of chain "
                     f"{model.chains[i]}. Name each residue once."
                 )
             groups[inside] = number
@@ -198,7 +198,8 @@ def _in_zone(model: Model, part: str, rigid: str) -> NDArray[np.bool_]:
     match = re.fullmatch(r"([^\s:]+)(?::(-?\d+)(?:-(-?\d+))?)?", part)
     if not match:
         raise InputError(
-            f"The zones {rigid!r} (--rigid) cannot be read: wanted is residue, chain, or chains and residues such as "
+            f"The zones {rigid!r} ({named('rigid')}) cannot be read: wanted is residue, chain, or chains and "
+            f"residues such as "
             f"'A:1-120;A:121-214,B:5', with a semicolon between bodies."
         )
     chain, first, last = match.groups()
@@ -206,7 +207,7 @@ def _in_zone(model: Model, part: str, rigid: str) -> NDArray[np.bool_]:
     if first is not None:
         inside = inside & (model.residues >= int(first)) & (model.residues <= int(last or first))
     if not inside.any():
-        raise InputError(f"There is no {part} (--rigid) in {model.name}, which has {_chains_text(model)}.")
+        raise InputError(f"There is no {part} ({named('rigid')}) in {model.name}, which has {_chains_text(model)}.")
     return np.asarray(inside)
 
 
@@ -235,7 +236,7 @@ def _gemmi() -> Any:
         import gemmi
     except ImportError as error:
         raise InputError(
-            "Reading atomic models needs gemmi, which is not installed: pip install gemmi. Or give the positions "
-            "alone as a numpy file (--atoms)."
+            f"Reading atomic models needs gemmi, which is not installed: pip install gemmi. Or give the positions "
+            f"alone as a numpy file ({named('atoms')})."
         ) from error
     return gemmi

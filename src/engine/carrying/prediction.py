@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, named
 from ..flow.chain import displacements, inverse_displacement
 from ..flow.velocity import Field
 from ..maps.density_map import DensityMap
 from ..maps.deposit import deposit
 from ..maps.preparation import above_level
-from ..options import N_EULER_STEPS
+from ..options.choices import N_EULER_STEPS
 
 CLOSE_ENOUGH = 0.05  # Å; a place from which the flow leads so near to a point is where that point comes from
 
@@ -141,7 +141,9 @@ def check_times(times: Sequence[float]) -> None:
     inside = all(0 <= time <= 1 for time in times)
     if not times or not inside or any(b <= a for a, b in zip(times, times[1:])):
         said = ", ".join(f"{time:g}" for time in times) or "none"
-        raise InputError(f"Times (--times) must ascend and lie from 0 to 1, such as 0,0.25,0.5,1; they are {said}.")
+        raise InputError(
+            f"Times ({named('times')}) must ascend and lie from 0 to 1, such as 0,0.25,0.5,1; they are {said}."
+        )
 
 
 class _Way(NamedTuple):

@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import InputError
+from ..errors import InputError, named
 from . import lock
 from .writing import remove, unfinished, write_atomically
 
@@ -90,24 +90,31 @@ class RunDirectory:
                 new run would replace; or is a file.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file; wanted is a directory. Choose another name (-d).")
+            raise InputError(
+                f"{self.path} is a file; wanted is a directory. Choose another name ({named('directory')})."
+            )
         try:
             own, others = self._present()
         except OSError as error:
             raise InputError(f"The directory {self.path} cannot be read: {error.strerror}.") from error
         for what, path in inputs if overwrite else ():
             if Path(path).exists() and any(Path(path).samefile(found) for found in own + others if found.exists()):
-                raise InputError(f"--overwrite would remove {path}, {what}. Choose another directory (-d).")
+                raise InputError(
+                    f"{named('overwrite')} would remove {path}, {what}. Choose another directory "
+                    f"({named('directory')})."
+                )
         if own and not overwrite:
             raise InputError(
                 f"{self.path} already holds a run ({own[0].relative_to(self.path)} and {len(own) - 1} more files of "
-                f"it). Use --resume to go on with it, --overwrite to replace it, or another directory (-d)."
+                f"it). Use {named('resume')} to go on with it, {named('overwrite')} to replace it, or another "
+                f"directory ({named('directory')})."
             )
         if others:
             more = f" and {len(others) - 1} more files" if len(others) > 1 else ""
             raise InputError(
                 f"{self.path} holds {others[0].relative_to(self.path)}{more} that a new run would replace, and no "
-                f"{RUN_FILE} that says they are a run's. Move them away, or choose another directory (-d)."
+                f"{RUN_FILE} that says they are a run's. Move them away, or choose another directory "
+                f"({named('directory')})."
             )
 
     def holds_run(self) -> bool:
@@ -126,10 +133,10 @@ class RunDirectory:
             return set()
         if content.get("program") != PROGRAM:
             return set()
-        named = content.get("files")
-        if named is None:  # of a version that did not say
-            named = [path.name for path in self._files(_OWN_FILES)]
-        return {RUN_FILE, *(name for name in named if isinstance(name, str) and _OWN_FILES.fullmatch(name))}
+        listed = content.get("files")
+        if listed is None:  # of a version that did not say
+            listed = [path.name for path in self._files(_OWN_FILES)]
+        return {RUN_FILE, *(name for name in listed if isinstance(name, str) and _OWN_FILES.fullmatch(name))}
 
     def is_locked(self) -> bool | None:
         """Whether a program is training here; None where that cannot be known, as on disks without locks."""
@@ -143,7 +150,10 @@ class RunDirectory:
         """
         path = self.path / RUN_FILE
         if not path.is_file():
-            raise InputError(f"{self.path} holds no run to resume: there is no {RUN_FILE} in it. Check the name (-d).")
+            raise InputError(
+                f"{self.path} holds no run to resume: there is no {RUN_FILE} in it. Check the name "
+                f"({named('directory')})."
+            )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -189,7 +199,8 @@ class RunDirectory:
         if checkpoint != "best":
             raise InputError(
                 f"{self.path} holds {len(legs)} legs, each of which begins where the best checkpoint of the one before "
-                f"ends: there is no choice (--checkpoint). For a single leg, name its directory: {self.path / 'leg_1'}."
+                f"ends: there is no choice ({named('checkpoint')}). For a single leg, name its directory: "
+                f"{self.path / 'leg_1'}."
             )
         paths = [self.path / str(leg) for leg in legs]
         begun = [path for path in paths if any(RunDirectory(path)._files(re.compile(r"net(_\d+)?\.pt")))]
@@ -242,7 +253,8 @@ class RunDirectory:
                 return file
             file.close()
         raise InputError(
-            f"Another program is training in {self.path} at this moment. Wait for it, or choose another directory (-d)."
+            f"Another program is training in {self.path} at this moment. Wait for it, or choose another directory "
+            f"({named('directory')})."
         )
 
     def _present(self) -> tuple[list[Path], list[Path]]:
@@ -278,4 +290,6 @@ class RunDirectory:
         return sorted(path for path in self.path.iterdir() if names.fullmatch(path.name))
 
     def _cannot_be_written(self, error: OSError) -> InputError:
-        return InputError(f"The directory {self.path} cannot be written: {error.strerror}. Choose another one (-d).")
+        return InputError(
+            f"The directory {self.path} cannot be written: {error.strerror}. Choose another one ({named('directory')})."
+        )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..options import N_EULER_STEPS
+from ..options.choices import N_EULER_STEPS
 from . import integration, inverse
 from .velocity import Field
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, named
 from ..files.writing import write_atomically
 from .domains import CombinedField, DomainField, SymmetricField
 from .symmetry import Symmetry
@@ -56,8 +56,8 @@ def load_weights(path: Path, depth: int | None = None, width: int | None = None)
             continue  # one layer has no width
         what = f"a network of depth {network.depth} and width {network.width}" if network else "no network but domains"
         raise InputError(
-            f"{path} holds {what}, which contradicts --{word} {said}. Leave --depth and --width out: they are read "
-            f"off the file."
+            f"{path} holds {what}, which contradicts {named(word)} {said}. Leave {named('depth')} and {named('width')} "
+            f"out: they are read off the file."
         )
     if not all(bool(torch.isfinite(value).all()) for value in field.parameters()):
         raise InputError(f"{path} holds weights that are not numbers: that training had diverged. Use an earlier file.")
@@ -155,9 +155,11 @@ def load_state(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    state = _load(path, "saved state", "Start a new run from the last weights (-w).")
+    state = _load(path, "saved state", f"Start a new run from the last weights ({named('weight')}).")
     if not {"velocity", "optimizer", "losses"} <= set(state) or not isinstance(state.get("step"), int):
-        raise InputError(f"{path} is not the saved state of a run. Start a new run from the last weights (-w).")
+        raise InputError(
+            f"{path} is not the saved state of a run. Start a new run from the last weights ({named('weight')})."
+        )
     return state
 
 

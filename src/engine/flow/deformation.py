@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..options import N_EULER_STEPS
+from ..options.choices import N_EULER_STEPS
 from .integration import follow
 from .velocity import Field
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, named
 from .symmetry import Symmetry
 from .velocity import Field, VelocityField
 
@@ -67,7 +67,8 @@ class DomainField(Field):
         wanted = -(-n_domains // n_images)
         if wanted * n_images > len(points):
             raise InputError(
-                f"{wanted * n_images} domains (--domains) are too many for {len(points)} points. Use fewer domains or "
+                f"{wanted * n_images} domains ({named('n_domains')}) are too many for {len(points)} points. Use "
+                f"fewer domains or "
                 f"a lower binning."
             )
         generator = torch.Generator().manual_seed(seed)

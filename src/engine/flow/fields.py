@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..maps.preparation import PreparedPair
-from ..options import TrainingOptions
+from ..options.training import TrainingOptions
 from .domains import CombinedField, DomainField, SymmetricField
 from .symmetry import Symmetry
 from .velocity import Field, VelocityField

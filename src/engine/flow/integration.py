@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..options import N_EULER_STEPS
+from ..options.choices import N_EULER_STEPS
 from .velocity import SLOPE, Field, VelocityField, apply_layers
 
 _KEPT_BYTES = 1 << 29  # layer outputs kept for the way back; beyond, they are recomputed

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ..options import N_EULER_STEPS
+from ..options.choices import N_EULER_STEPS
 from .integration import change_of_step, follow
 from .velocity import Field
 

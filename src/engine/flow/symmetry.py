@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, named
 from ..maps.deposit import deposit
 from ..maps.gaussian_blur import gaussian_blur
 from ..maps.preparation import bin_density
@@ -113,7 +113,7 @@ def find_symmetry(name: str, *densities: NDArray[np.float32]) -> Symmetry | None
         if likeness < _LEAST_ALIKE:
             raise InputError(
                 f"The maps are not {name.upper()}: turned so about the axes of the box they correlate with themselves "
-                f"by {likeness:.2f} at best. Leave --symmetry out, or turn the maps first."
+                f"by {likeness:.2f} at best. Leave {named('symmetry')} out, or turn the maps first."
             )
         return symmetry if symmetry.order > 1 else None
     for n in _ORDERS_LOOKED_FOR:

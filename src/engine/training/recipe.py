@@ -31,7 +31,7 @@ from ..flow.symmetry import Symmetry
 from ..flow.velocity import Field
 from ..maps.density_map import DensityMap, voxel_side
 from ..maps.preparation import PreparedPair, prepare
-from ..options import TrainingOptions
+from ..options.training import TrainingOptions
 from .training import Training
 
 _COARSE_VOXEL = 5.0  # Å, at most, in the starts

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, named
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.integration import displacement
 from ..flow.velocity import Field
 from ..maps.gaussian_blur import gaussian_blur
 from ..maps.preparation import PreparedPair
-from ..options import TrainingOptions
+from ..options.training import TrainingOptions
 from .loss import (
     DataLoss,
     Target,
@@ -149,7 +149,7 @@ class Training:
             if bad is not None:
                 raise InputError(
                     f"The loss is not a number any more at step {bad}: training has diverged. "
-                    f"Use a smaller learning rate (--lr) than {self.options.learning_rate:g}."
+                    f"Use a smaller learning rate ({named('learning_rate')}) than {self.options.learning_rate:g}."
                 )
             self._losses += values  # once looked at, so that a glance costs no more the longer a run is
             self._waiting.clear()

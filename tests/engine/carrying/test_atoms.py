@@ -245,7 +245,7 @@ def test_pieces_are_named_by_words_and_zones(pdb, rigid, groups):
 @pytest.mark.parametrize(
     ("rigid", "words"),
     [
-        ("C", r"There is no C \(--rigid\) in some.pdb, which has A:-1-101, B:5-6"),
+        ("C", r"There is no C \(rigid\) in some.pdb, which has A:-1-101, B:5-6"),
         ("A:3-100", "There is no A:3-100"),
         ("A:-1-2;A:2", "overlap at residue 2 of chain A"),
         ("A,A:101", "overlap at residue 101 of chain A"),

@@ -14,7 +14,7 @@ from chimerax.cryotrans.engine.judging.verdict import best_checkpoint, verdict_o
 from chimerax.cryotrans.engine.maps.demo_pair import LEVEL, make_demo_pair
 from chimerax.cryotrans.engine.maps.density_map import DensityMap
 from chimerax.cryotrans.engine.maps.preparation import above_level, bin_density, prepare
-from chimerax.cryotrans.engine.options import TrainingOptions
+from chimerax.cryotrans.engine.options.training import TrainingOptions
 from chimerax.cryotrans.engine.training.training import Training
 
 VOXEL = (1.5, 1.5, 1.5)

@@ -194,7 +194,7 @@ def test_debiased_transport_of_a_moved_density_is_the_square_of_the_way():
 def test_a_share_of_the_cells_is_unbiased_and_repeatable():
     """Mean over many draws of the rigidity's derivative is that of all cells."""
     from chimerax.cryotrans.engine.maps.preparation import PreparedPair
-    from chimerax.cryotrans.engine.options import TrainingOptions
+    from chimerax.cryotrans.engine.options.training import TrainingOptions
     from chimerax.cryotrans.engine.training.training import Training
 
     density = np.zeros((8, 8, 8), np.float32)

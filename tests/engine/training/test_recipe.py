@@ -8,7 +8,7 @@ from phantoms import LEVEL, MOTION, MOVING, VOXEL_SIZE, two_domains
 from chimerax.cryotrans.engine.carrying.prediction import carry
 from chimerax.cryotrans.engine.errors import InputError
 from chimerax.cryotrans.engine.maps.density_map import DensityMap
-from chimerax.cryotrans.engine.options import TrainingOptions
+from chimerax.cryotrans.engine.options.training import TrainingOptions
 from chimerax.cryotrans.engine.training.recipe import AutoTraining
 
 CPU = torch.device("cpu")

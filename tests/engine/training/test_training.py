@@ -10,7 +10,7 @@ from chimerax.cryotrans.engine.errors import InputError
 from chimerax.cryotrans.engine.flow.checkpoint import load_state, load_weights, save_state
 from chimerax.cryotrans.engine.flow.velocity import VelocityField
 from chimerax.cryotrans.engine.maps.preparation import prepare
-from chimerax.cryotrans.engine.options import TrainingOptions
+from chimerax.cryotrans.engine.options.training import TrainingOptions
 from chimerax.cryotrans.engine.training.training import Training
 
 CPU = torch.device("cpu")
@@ -83,7 +83,7 @@ def test_a_loss_that_is_not_a_number_is_said_with_its_step(small):
         training.velocity.n0.weight[:] = float("nan")
     training.update()
     training.evaluate()
-    with pytest.raises(InputError, match=r"step 1.*--lr"):
+    with pytest.raises(InputError, match=r"step 1.*learning_rate"):
         _ = training.losses
 
 
@@ -109,16 +109,16 @@ def test_mass_outside_is_the_share_that_left_the_box(small):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"n_steps": -1}, "-n"),
-        ({"period": 0}, "-p"),
-        ({"bin_size": 0}, "-b"),
-        ({"depth": 0}, "--depth"),
-        ({"width": 0}, "--width"),
-        ({"epsilon": 0.0}, "--w2_eps"),
-        ({"epsilon": float("nan")}, "--w2_eps"),
-        ({"n_iterations": 0}, "--w2_iter"),
-        ({"learning_rate": -1e-3}, "--lr"),
-        ({"mu_mesh": -1.0}, "--mu_mesh"),
+        ({"n_steps": -1}, "n_steps"),
+        ({"period": 0}, "period"),
+        ({"bin_size": 0}, "bin_size"),
+        ({"depth": 0}, "depth"),
+        ({"width": 0}, "width"),
+        ({"epsilon": 0.0}, "epsilon"),
+        ({"epsilon": float("nan")}, "epsilon"),
+        ({"n_iterations": 0}, "n_iterations"),
+        ({"learning_rate": -1e-3}, "learning_rate"),
+        ({"mu_mesh": -1.0}, "mu_mesh"),
         ({"loss": "l1"}, "w2, l2"),
         ({"seed": -1}, "seed"),
     ],
