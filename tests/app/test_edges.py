@@ -20,7 +20,7 @@ from chimerax.cryotrans.app.commands import folders
 from chimerax.cryotrans.app.commands.arguments import MapsInOrderArg
 from chimerax.cryotrans.app.job import CryoTransJob
 from chimerax.cryotrans.app.markup import link, quoted
-from chimerax.cryotrans.app.runs import Run, runs_of
+from chimerax.cryotrans.app.runs import Run, open_command, runs_of
 from chimerax.cryotrans.app.settings import user_settings
 
 SMALL = "steps 2 depth 2 width 8 w2Iter 2 device cpu frames 2"
