@@ -4,6 +4,7 @@
       + ½ a |B - Σ_s D_s|² / <|A_s|²>                 the target explained once: D_s is supervoxel s deposited there
       + b Σ_s <min(|m_s - m_t| / c, 1)>               neighbours t move alike: where their motions take the middle
       + h · number of motions used                    few rigid motions suffice
+      + f Σ_s min(|m_s - s| / 30 Å, 1)                of two that explain as much, the smaller motion
 
 with the means over supervoxels and over eight neighbours.  Fitting of several models at once with a price for each:
 Isack & Boykov, IJCV 97 (2012) 123; Delong, Osokin, Isack & Boykov, IJCV 96 (2012) 1.
@@ -25,7 +26,8 @@ from .pieces import Pieces
 from .sampling import sample
 from .search import Mask
 
-EXPLAIN, SMOOTH, LABEL = 0.7, 0.35, 1.0  # a, b, h
+EXPLAIN, SMOOTH, LABEL, FAR = 0.7, 0.35, 1.0, 0.05  # a, b, h, f
+_WAY = 30.0  # Å
 _CUT = 6.0  # Å, c: motions that differ by more are no more alike than any others
 _PATCH = 9.0  # Å, radius of what lies round a supervoxel
 _OUTSIDE = 0.1  # of the maximum: what counts for ρ as a part of the molecule
@@ -56,7 +58,8 @@ class Energy:
         near = torch.cdist(centres, candidates.centres) * pair.voxel < reach
         near[:, 0] |= ~near.any(1)
         self.open: NDArray[np.bool_] = near.cpu().numpy()  # (n, k)
-        self.misfit = self._misfits(near).cpu().numpy()  # (n, k)
+        ways = (candidates.moved(centres) - centres).norm(dim=2).T * pair.voxel  # (n, k)
+        self.misfit = (self._misfits(near) + FAR * (ways / _WAY).clamp(max=1)).cpu().numpy()  # (n, k)
         self.shape = tuple(side + 2 * _PADDING for side in pair.target.shape)
         self.empty = np.pad(pair.target.cpu().numpy(), _PADDING).ravel().astype(np.float32)
         self._place_all()

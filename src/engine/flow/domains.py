@@ -86,6 +86,24 @@ class DomainField(Field):
         arm = torch.maximum(arm, _LEAST_ARM * spacing)
         return cls(centres, _SHARPNESS * spacing, arm, symmetry)
 
+    @classmethod
+    def of_screws(cls, centres: Tensor, turns: Tensor, velocities: Tensor, extent: float) -> DomainField:
+        """Domains that move already.
+
+        Args:
+            centres: (n, 3), at least two.
+            turns: (n, 3), ω: axis times radians from t = 0 to 1.
+            velocities: (n, 3), u: of the centres.
+            extent: mean distance of a point from the nearest centre.
+        """
+        apart = torch.cdist(centres, centres).fill_diagonal_(float("inf")).amin(1)
+        arm = torch.as_tensor(extent).to(centres).maximum(_LEAST_ARM * apart.mean())
+        field = cls(centres, _SHARPNESS * apart.mean(), arm)
+        with torch.no_grad():
+            field.rotations.copy_(turns * arm)
+            field.translations.copy_(velocities)
+        return field
+
     def turn_units(self, direction: int, angle: float) -> None:
         """Begin with every unit of the symmetry turning as one about its middle, in place of at rest.
 
