@@ -12,14 +12,13 @@ the target is explained once, and by few motions, tells them apart.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..maps.density_map import DensityMap
-from .coarse import CoarsePair, coarse_pair
+from .coarse import CoarsePair
 from .energy import Energy, Labels
 from .labelling import Labelling, beginnings, best_labellings, settle
 from .motions import Motions
@@ -78,37 +77,26 @@ class DockedDomains:
         return self.motions.moved(positions)[domain, torch.arange(len(positions), device=domain.device)]
 
 
+def supervoxels_of(pair: CoarsePair, seed: int = 0) -> Pieces:
+    """The small pieces of the initial that choose among motions."""
+    n = max(_FEWEST_SUPERVOXELS, round(_volume(pair) / _SUPERVOXEL))
+    return cut(*points_above(pair.initial, _RIM), n, seed)
+
+
 def dock_domains(
-    initial: DensityMap,
-    target: DensityMap,
-    levels: tuple[float, float],
-    target_blur: float,
-    device: torch.device,
-    seed: int = 0,
-    more: Motions | None = None,
-    held_out: NDArray[np.bool_] | None = None,
+    pair: CoarsePair, supervoxels: Pieces, seed: int = 0, more: Sequence[Motions] = ()
 ) -> DockedDomains:
     """Find the domains and their motions.
 
     Args:
-        initial, target: on one grid, noise and background removed.
-        levels: contour level of each.
-        target_blur: Å, standard deviation of the Gaussian that makes the initial as coarse as the target.
-        device: where to compute.
+        pair: both maps, see `coarse_pair`.
+        supervoxels: of the initial.
         seed: of whatever is left to chance.
-        more: motions to be considered too, in voxels of the coarse pair.
-        held_out: (nz, ny, nx), voxels of the target that are not to be seen.
-    Raises:
-        InputError: nothing reaches a level.
+        more: other explanations that are considered too: of each supervoxel its own motion, in voxels of the pair.
     """
-    pair = coarse_pair(initial, target, levels, target_blur, device, held_out=held_out)
-    points, weights = points_above(pair.initial, _MOLECULE)
-    volume = len(points) * pair.voxel**3
-    n_supervoxels = max(_FEWEST_SUPERVOXELS, round(volume / _SUPERVOXEL))
-    supervoxels = cut(*points_above(pair.initial, _RIM), n_supervoxels, seed)
-    docked = _docked_pieces(pair, cut(points, weights, max(_FEWEST_PIECES, round(volume / _PIECE)), seed).centres)
-    if more is not None:
-        docked = Motions.joined([docked, more])
+    n_pieces = max(_FEWEST_PIECES, round(_volume(pair) / _PIECE))
+    centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
+    docked = _unlike(Motions.joined([_docked_pieces(pair, centres), *more]), pair.voxel)
     energy = _energy_of(pair, supervoxels, docked)
     found = best_labellings(energy, beginnings(energy, seed))
     second = _second_best(energy, found)
@@ -126,6 +114,11 @@ def dock_domains(
     return DockedDomains(pair, motions, supervoxels, labels, best.energy, second, correlation)
 
 
+def _volume(pair: CoarsePair) -> float:
+    """Å³ of the molecule."""
+    return len(points_above(pair.initial, _MOLECULE)[0]) * pair.voxel**3
+
+
 def _docked_pieces(pair: CoarsePair, centres: Tensor) -> Motions:
     """The poses of what lies round the centres."""
     places, _ = points_above(pair.target, _MOLECULE * float(pair.target.max()))
@@ -133,7 +126,7 @@ def _docked_pieces(pair: CoarsePair, centres: Tensor) -> Motions:
     motions, _ = dock(pair.initial, pair.target, centres, places, ball, _TURNS, _POSES, pair.voxel)
     motions, rho = refine(pair.initial, pair.target, motions, ball)
     order = rho.argsort(descending=True, stable=True)
-    return _unlike(motions.chosen(order[rho[order] > _LEAST_RHO]), pair.voxel)
+    return motions.chosen(order[rho[order] > _LEAST_RHO])
 
 
 def _unlike(motions: Motions, voxel: float) -> Motions:
@@ -179,7 +172,8 @@ def _left_over(energy: Energy, found: Labelling) -> Motions:
     if len(bad) == 0 or len(places) == 0:
         return Motions.identity(pair.initial).chosen([])
     ball = Mask(_BALL / pair.voxel, pair.initial)
-    motions, _ = dock(pair.initial, left, pieces.centres[bad.to(pieces.centres.device)], places, ball, _TURNS, _POSES, pair.voxel)
+    centres = pieces.centres[bad.to(pieces.centres.device)]
+    motions, _ = dock(pair.initial, left, centres, places, ball, _TURNS, _POSES, pair.voxel)
     return refine(pair.initial, left, motions, ball)[0]
 
 
