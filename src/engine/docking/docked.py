@@ -83,9 +83,7 @@ def supervoxels_of(pair: CoarsePair, seed: int = 0) -> Pieces:
     return cut(*points_above(pair.initial, _RIM), n, seed)
 
 
-def dock_domains(
-    pair: CoarsePair, supervoxels: Pieces, seed: int = 0, more: Sequence[Motions] = ()
-) -> DockedDomains:
+def dock_domains(pair: CoarsePair, supervoxels: Pieces, seed: int = 0, more: Sequence[Motions] = ()) -> DockedDomains:
     """Find the domains and their motions.
 
     Args:

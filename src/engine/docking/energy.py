@@ -24,7 +24,7 @@ from .coarse import CoarsePair
 from .motions import Motions
 from .pieces import Pieces
 from .sampling import sample
-from .search import Mask
+from .search import offsets_within
 
 EXPLAIN, SMOOTH, LABEL, FAR = 0.7, 0.35, 1.0, 0.05  # a, b, h, f
 _WAY = 30.0  # Å
@@ -34,7 +34,6 @@ _OUTSIDE = 0.1  # of the maximum: what counts for ρ as a part of the molecule
 _FAINT = 1e-3  # how much what is outside counts
 _N_NEIGHBOURS = 8
 _PADDING = 2  # voxels round the grid, which hold what leaves it
-_POINTS_AT_ONCE = 1 << 22
 
 Labels = NDArray[np.int64]
 Array = NDArray[np.float32]
@@ -68,8 +67,7 @@ class Energy:
     def _misfits(self, near: Tensor) -> Tensor:
         """1 - ρ of each supervoxel under each motion that is open to it, else infinite."""
         pair, centres = self.pair, self.supervoxels.centres
-        ball = Mask(_PATCH / pair.voxel, pair.initial, edge=0.02)
-        around = centres[:, None] + ball.offsets
+        around = centres[:, None] + offsets_within(_PATCH / pair.voxel, pair.initial)
         a = sample(pair.initial, around)  # (n, m)
         weights = (a > _OUTSIDE).to(a) + _FAINT
         weights = weights / weights.sum(1, keepdim=True)
@@ -78,6 +76,8 @@ class Energy:
         misfit = torch.full(near.shape, float("inf"), dtype=a.dtype, device=a.device)
         for j in range(self.n_labels):
             rows = torch.nonzero(near[:, j])[:, 0]
+            if len(rows) == 0:
+                continue
             moved = self.candidates.chosen([j]).moved(around[rows].reshape(-1, 3))
             b = sample(pair.target, moved.reshape(len(rows), -1, 3))
             w = weights[rows]
@@ -135,7 +135,7 @@ class Energy:
         self.neighbours = [np.flatnonzero(row) for row in joined.numpy()]
         # How far from each other two motions take the middle between neighbours: on demand, from what takes it where.
         moves = self.candidates
-        rotations, shifts = moves.rotations.cpu().numpy(), None
+        rotations = moves.rotations.cpu().numpy()
         shifts = (moves.shifts + moves.centres - (moves.rotations @ moves.centres[..., None])[..., 0]).cpu().numpy()
         x = centres.numpy()
         self._ends = []  # of each supervoxel (neighbours, k, 3)

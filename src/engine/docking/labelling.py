@@ -20,7 +20,7 @@ _SWEEPS = 12
 _SHORT = 4  # sweeps while a proposal is tried
 _PROPOSALS = 8  # motions offered in a round of expansion
 _ROUNDS = 12
-_SUBSETS, _SUBSET_SIZE = 6, 8  # random beginnings, motions of each
+_SUBSETS, _SUBSET_SIZE = 6, 8  # random beginnings, motions of each, at most
 _LEAST = 1e-6
 
 
@@ -103,11 +103,10 @@ def _gains(energy: Energy, labels: Labels, left: Array) -> NDArray[np.float64]:
     gains = np.full((energy.n, energy.n_labels), np.inf)
     for s in range(energy.n):
         now = energy.row[s, labels[s]]
-        without = left.copy() if energy.n < 0 else left
         voxels, shares = energy.voxels[s], energy.shares[s]
+        without = left.copy()
         np.add.at(without, voxels[now], shares[now])
         cost = _costs(energy, s, np.arange(len(energy.labels[s])), without)
-        np.subtract.at(without, voxels[now], shares[now])
         gains[s, energy.labels[s]] = cost - cost[now]
     return gains
 
@@ -144,9 +143,10 @@ def beginnings(energy: Energy, seed: int) -> list[Labels]:
     """Nothing moves; each takes what fits best; each what fits best of a few motions, chosen by chance."""
     rng = np.random.default_rng(seed)
     starts = [np.zeros(energy.n, np.int64), energy.misfit.argmin(1)]
-    for _ in range(_SUBSETS if energy.n_labels > _SUBSET_SIZE else 0):
+    size = min(_SUBSET_SIZE, -(-energy.n_labels // 2))
+    for _ in range(_SUBSETS):
         allowed = np.zeros(energy.n_labels, bool)
-        allowed[rng.choice(energy.n_labels, _SUBSET_SIZE, replace=False)] = True
+        allowed[rng.choice(energy.n_labels, size, replace=False)] = True
         allowed[0] = True
         starts.append(np.where(allowed & energy.open, energy.misfit, np.inf).argmin(1))
     return [np.where(energy.open[np.arange(energy.n), start], start, 0) for start in starts]

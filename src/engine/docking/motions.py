@@ -1,4 +1,4 @@
-"""Rigid motions, many at a time: applied, composed with small turns, fitted to points; and an even covering of all turns.
+"""Rigid motions, many at a time: applied, fitted to points; and an even covering of all turns.
 
 Rotations are (…, 3, 3) and act on (z, y, x) columns; a rotation vector is axis times angle, radians.
 """

@@ -30,18 +30,21 @@ _NEAR = 25.0  # Å: of poses that explain as much, the one that moves less may b
 _MOST_AXES = 160
 
 
+def offsets_within(radius: float, like: Tensor) -> Tensor:
+    """Whole-numbered offsets (m, 3) no longer than a radius."""
+    axis = torch.arange(-math.floor(radius), math.floor(radius) + 1, dtype=like.dtype, device=like.device)
+    offsets = torch.cartesian_prod(axis, axis, axis)
+    return offsets[offsets.square().sum(1) <= radius**2 + 1e-4]
+
+
 class Mask:
     """A ball with a soft rim: offsets from its middle, (m, 3) voxels, and weights of sum 1, (m,)."""
 
-    def __init__(self, radius: float, like: Tensor, edge: float = _EDGE) -> None:
-        reach = math.ceil(radius * (1 + 2 * edge))
-        axis = torch.arange(-reach, reach + 1, dtype=like.dtype, device=like.device)
-        offsets = torch.cartesian_prod(axis, axis, axis)
-        weights = torch.sigmoid((radius - offsets.norm(dim=1)) / (edge * radius / 1.7))
-        inside = weights > _FAINT
-        self.radius = radius
-        self.offsets = offsets[inside]
-        self.weights = weights[inside] / weights[inside].sum()
+    def __init__(self, radius: float, like: Tensor) -> None:
+        self.offsets = offsets_within(radius * (1 + 4 * _EDGE), like)
+        weights = torch.sigmoid((radius - self.offsets.norm(dim=1)) / (_EDGE * radius / 1.7))
+        self.offsets = self.offsets[weights > _FAINT]
+        self.weights = weights[weights > _FAINT] / weights[weights > _FAINT].sum()
 
     def ready(self, values: Tensor) -> Tensor:
         """Neighbourhoods (…, m) without their mean, of length 1 under the weights: their products are ρ."""
@@ -108,7 +111,7 @@ def _main_axes(vectors: Tensor) -> Tensor:
     """An orthonormal basis of the few directions that hold next to all of what lies round the places, (m, few)."""
     if vectors.shape[1] <= _MOST_AXES:
         return torch.eye(vectors.shape[1]).to(vectors)
-    values, axes = torch.linalg.eigh((vectors.T @ vectors).double().cpu())
+    axes = torch.linalg.eigh((vectors.T @ vectors).double().cpu())[1]
     return axes[:, -_MOST_AXES:].to(vectors)
 
 
@@ -150,4 +153,4 @@ def _distinct(rotations: Tensor, shifts: Tensor, n_best: int, voxel: float) -> T
         kept.append(i)
         near = (shifts - shifts[i]).norm(dim=1) * voxel < _DISTINCT_SHIFT
         alive &= ~(near & (angles_between(rotations, rotations[i]) < _DISTINCT_TURN))
-    return torch.tensor(kept, device=shifts.device)
+    return torch.tensor(kept, dtype=torch.long, device=shifts.device)
