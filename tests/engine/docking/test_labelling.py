@@ -94,6 +94,7 @@ def _with_answer(seed: int) -> Energy:
 def test_labellings_come_to_the_lowest_energy_there_is(monkeypatch, seed):
     for module in (energy_module, labelling_module):  # so that in so small a map a second motion pays
         monkeypatch.setattr(module, "LABEL", 0.1)
+    monkeypatch.setattr(energy_module, "SMOOTH", 0.1)
     energy = _with_answer(seed)
     lowest = min(energy.of(np.array(labels)) for labels in itertools.product(range(3), repeat=energy.n))
     best = best_labellings(energy, beginnings(energy, 0))[0]
