@@ -2,7 +2,8 @@
 
     1. Several starts on a coarse grid: a network, and rigid domains of several sizes, each by transport and then by
        correlation.  They follow the nearest way.  So there is another start, domains that are docked into the target
-       wherever they fit, what the others found among the candidates.  Which of them has found the right matching is not
+       wherever they fit, what the network found among the candidates; if these explain the target, no more is tried.
+       Which of them has found the right matching is not
        seen in the loss: they are compared by their correlation with the target at finer detail than they were trained
        on, less a price for strain and folds.
     2. The best goes on from coarse to fine detail, by correlation: both maps blurred at first, at last the
@@ -51,6 +52,7 @@ _POINTS_OF_A_DOMAIN = 4  # at least
 _DOMAINS_OF_A_UNIT = (4, 8)  # where there is a symmetry
 _RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, of the starts
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
+_EXPLAINED = 0.9  # score of docked domains above which few rigid motions explain the target: no more starts
 _REFINING_RATES = (1e-3, 5e-4, 2.5e-4, 1e-4)
 _FINE_BLUR = 1.0  # Å, at which starts are compared
 
@@ -296,7 +298,12 @@ class AutoTraining:
         then = self.stages[following]
         field: Field = self._training.velocity
         if then.start != stage.start:
-            self._ended.append({"field": state_of_field(field), "score": self._score(field)})
+            score = self._score(field)
+            self._ended.append({"field": state_of_field(field), "score": score})
+            assert stage.start is not None
+            if self._starts[stage.start].flow == "docked" and score > _EXPLAINED:
+                following = next(i for i, each in enumerate(self.stages) if each.start is None)
+                then = self.stages[following]
             field = self._new_field(self._starts[then.start]) if then.start is not None else self._best()
         self._begin(following, field)
 
@@ -338,5 +345,5 @@ def _starts(options: TrainingOptions, symmetry: Symmetry | None) -> list[Start]:
         turns = itertools.product(range(3), (-_TURN, _TURN))
         domains += [Start("domains", domains[0].n_domains, turn) for turn in turns]
     network = [Start("network")]
-    auto = domains if symmetry else [*network, *domains, Start("docked")]
+    auto = domains if symmetry else [*network, Start("docked"), *domains]
     return {"network": network, "domains": domains, "both": domains, "auto": auto}[options.flow]
