@@ -123,8 +123,11 @@ class DomainField(Field):
 
     def weights(self, start: Tensor) -> Tensor:
         """How much of a point's motion is that of each domain; (n, 3) → (n, n_domains), rows sum to 1."""
-        centres = _images(self.centres, self.symmetry)
-        return torch.softmax(-_squared_distances(start, centres) / (2 * self.spread**2), dim=1)
+        # |x - c|² = |x|² - 2 x·c + |c|²: the first is the same for all domains, and softmax does not see it.
+        middle = self.centres.detach().mean(0)
+        centres = _images(self.centres, self.symmetry) - middle
+        closeness = torch.addmm(-(centres**2).sum(1) / 2, start - middle, centres.T)
+        return torch.softmax(closeness / self.spread**2, dim=1)
 
     def at(self, start: Tensor) -> Callable[[Tensor], Tensor]:
         """The velocity of the points that start at `start`, (n, 3)."""
