@@ -36,8 +36,9 @@ _POSES = (4, 2)  # of each piece: the best, and the best of those near
 _LEAST_RHO = 0.3
 _ALIKE = 1.5  # Å: motions that nowhere in a piece differ by more are one
 _REACH = 60.0  # Å from its piece that a motion is open to supervoxels
-_SUPERVOXEL = 700.0  # Å³: six residues or so, fewer than the shortest part that moves by itself
+_SUPERVOXEL = 1500.0  # Å³: a flow of many small domains is slow to train and ends farther off
 _FEWEST_SUPERVOXELS = 20
+_PARTITIONS = 3
 _ROUNDS = 3
 _UNEXPLAINED = 0.55  # 1 - ρ above which a supervoxel counts as not explained
 _POSE_STEPS = 60
@@ -83,19 +84,27 @@ def supervoxels_of(pair: CoarsePair, seed: int = 0) -> Pieces:
     return cut(*points_above(pair.initial, _RIM), n, seed)
 
 
-def dock_domains(pair: CoarsePair, supervoxels: Pieces, seed: int = 0, more: Sequence[Motions] = ()) -> DockedDomains:
+def dock_domains(pair: CoarsePair, seed: int = 0, more: Sequence[Motions] = ()) -> DockedDomains:
     """Find the domains and their motions.
+
+    A supervoxel that lies across a border cannot follow both sides.  So it is done with several sets of supervoxels,
+    and the one of the lowest energy is taken.
 
     Args:
         pair: both maps, see `coarse_pair`.
-        supervoxels: of the initial.
         seed: of whatever is left to chance.
-        more: other explanations that are considered too: of each supervoxel its own motion, in voxels of the pair.
+        more: other motions that are considered too, in voxels of the pair.
     """
     n_pieces = max(_FEWEST_PIECES, round(_volume(pair) / _PIECE))
     centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
-    docked = _unlike(Motions.joined([_docked_pieces(pair, centres), *more]), pair.voxel)
-    energy = _energy_of(pair, supervoxels, docked)
+    candidates = _unlike(Motions.joined([_docked_pieces(pair, centres), *more]), pair.voxel)
+    found = [_explained(pair, supervoxels_of(pair, seed + k), candidates, seed) for k in range(_PARTITIONS)]
+    return min(found, key=lambda each: each.energy)
+
+
+def _explained(pair: CoarsePair, supervoxels: Pieces, candidates: Motions, seed: int) -> DockedDomains:
+    """The explanation of lowest energy for one set of supervoxels."""
+    energy = _energy_of(pair, supervoxels, candidates)
     found = best_labellings(energy, beginnings(energy, seed))
     second = _second_best(energy, found)
     best = found[0]
@@ -103,7 +112,7 @@ def dock_domains(pair: CoarsePair, supervoxels: Pieces, seed: int = 0, more: Seq
         labels, motions, _ = _improved(energy, best)
         others = [motions]
         if turn < _ROUNDS - 1:
-            others.append(docked)
+            others.append(candidates)
         if turn == 0:
             others.append(_left_over(energy, best))
         energy = _energy_of(pair, supervoxels, Motions.joined(others), n_sure=motions.count)

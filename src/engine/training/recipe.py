@@ -245,7 +245,7 @@ class AutoTraining:
                 moved = displacement(field_of_state(ended["field"]).to(device), points)
             ways = pair.from_box(points + moved, shape) - pieces.points
             found.append(local_motions(pieces.points, ways, pieces.weights, pieces.owner))
-        docked = dock_domains(pair, pieces, self.options.seed, found)
+        docked = dock_domains(pair, self.options.seed, found)
         self.notes.append(f"{docked.n_domains} domains were docked.")
         return domain_field(docked, shape).to(self._device)
 

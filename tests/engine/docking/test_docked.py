@@ -7,7 +7,7 @@ from chains import map_of, moved_lobe, two_lobes
 from scipy.linalg import expm
 
 from chimerax.cryotrans.engine.docking.coarse import CoarsePair, coarse_pair
-from chimerax.cryotrans.engine.docking.docked import DockedDomains, dock_domains, supervoxels_of
+from chimerax.cryotrans.engine.docking.docked import DockedDomains, dock_domains
 from chimerax.cryotrans.engine.docking.field import domain_field, local_motions
 from chimerax.cryotrans.engine.docking.motions import of_vectors
 from chimerax.cryotrans.engine.flow.domains import DomainField
@@ -23,7 +23,7 @@ def _pair(start: np.ndarray, end: np.ndarray) -> CoarsePair:
 
 
 def _docked(pair: CoarsePair, seed: int = 0) -> DockedDomains:
-    return dock_domains(pair, supervoxels_of(pair, seed), seed)
+    return dock_domains(pair, seed)
 
 
 @pytest.fixture(scope="module")
