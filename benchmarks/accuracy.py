@@ -32,6 +32,7 @@ from chimerax.cryotrans.engine.maps.density_map import DensityMap
 from chimerax.cryotrans.engine.maps.mrc_file import read_map
 
 _GOOD = 1.3  # Å, of which the time is told
+_NEAR = 2.0  # Å: of a residue that is where it belongs
 _PUBLISHED = {
     ("-t0", "--initial-threshold"): "0.24",
     ("-t1", "--target-threshold"): "0.24",
@@ -77,6 +78,8 @@ def main() -> None:
     print(machine_text())
     print(f"{pair.resolve().name}, 3 Å onto {asked.target_resolution} Å, {' '.join(training)}")
     print(f"CA rmsd             {rmsd(atoms, true_atoms):6.2f} Å before   {rmsd(carried, true_atoms):6.2f} Å after")
+    off_by = np.linalg.norm(carried - true_atoms, axis=1)
+    print(f"CA median           {np.median(off_by):6.2f} Å, {np.mean(off_by < _NEAR):.0%} within {_NEAR:g} Å")
     print(f"correlation         {before.correlation:6.3f}   before   {after.correlation:6.3f}   after")
     print(f"FSC = 0.5 at        {before.resolution:6.2f} Å before   {after.resolution:6.2f} Å after")
     print(f"measures            {_text_of(measures[-1])}")

@@ -87,6 +87,24 @@ class DomainField(Field):
         arm = torch.maximum(arm, _LEAST_ARM * spacing)
         return cls(centres, _SHARPNESS * spacing, arm, symmetry)
 
+    @classmethod
+    def of_screws(cls, centres: Tensor, turns: Tensor, velocities: Tensor, extent: float) -> DomainField:
+        """Domains that move already.
+
+        Args:
+            centres: (n, 3), at least two.
+            turns: (n, 3), ω: axis times radians from t = 0 to 1.
+            velocities: (n, 3), u: of the centres.
+            extent: mean distance of a point from the nearest centre.
+        """
+        apart = torch.cdist(centres, centres).fill_diagonal_(float("inf")).amin(1)
+        arm = torch.as_tensor(extent).to(centres).maximum(_LEAST_ARM * apart.mean())
+        field = cls(centres, _SHARPNESS * apart.mean(), arm)
+        with torch.no_grad():
+            field.rotations.copy_(turns * arm)
+            field.translations.copy_(velocities)
+        return field
+
     def turn_units(self, direction: int, angle: float) -> None:
         """Begin with every unit of the symmetry turning as one about its middle, in place of at rest.
 
@@ -106,8 +124,11 @@ class DomainField(Field):
 
     def weights(self, start: Tensor) -> Tensor:
         """How much of a point's motion is that of each domain; (n, 3) → (n, n_domains), rows sum to 1."""
-        centres = _images(self.centres, self.symmetry)
-        return torch.softmax(-_squared_distances(start, centres) / (2 * self.spread**2), dim=1)
+        # |x - c|² = |x|² - 2 x·c + |c|²: the first is the same for all domains, and softmax does not see it.
+        middle = self.centres.detach().mean(0)
+        centres = _images(self.centres, self.symmetry) - middle
+        closeness = torch.addmm(-(centres**2).sum(1) / 2, start - middle, centres.T)
+        return torch.softmax(closeness / self.spread**2, dim=1)
 
     def at(self, start: Tensor) -> Callable[[Tensor], Tensor]:
         """The velocity of the points that start at `start`, (n, 3)."""

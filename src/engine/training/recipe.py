@@ -1,8 +1,11 @@
 """Recipe auto: from two maps to a flow without anything to choose.
 
     1. Several starts on a coarse grid: a network, and rigid domains of several sizes, each by transport and then by
-       correlation.  Which of them has found the right matching is not seen in the loss: they are compared by their
-       correlation with the target at finer detail than they were trained on, less a price for strain and folds.
+       correlation.  They follow the nearest way.  So there is another start, domains that are docked into the target
+       wherever they fit, what the network found among the candidates; if these explain the target, no more is tried.
+       Which of them has found the right matching is not
+       seen in the loss: they are compared by their correlation with the target at finer detail than they were trained
+       on, less a price for strain and folds.
     2. The best goes on from coarse to fine detail, by correlation: both maps blurred at first, at last the
        generated map at the resolution of the target.
 
@@ -21,11 +24,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..docking.coarse import coarse_pair
+from ..docking.docked import dock_domains, supervoxels_of
+from ..docking.field import domain_field, local_motions
 from ..errors import InputError
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.deformation import deformation
 from ..flow.domains import CombinedField, DomainField
 from ..flow.fields import new_field, new_network
+from ..flow.integration import displacement
 from ..flow.price import price
 from ..flow.symmetry import Symmetry
 from ..flow.velocity import Field
@@ -45,6 +52,8 @@ _POINTS_OF_A_DOMAIN = 4  # at least
 _DOMAINS_OF_A_UNIT = (4, 8)  # where there is a symmetry
 _RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, of the starts
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
+_EXPLAINED = 0.9  # score of docked domains above which few rigid motions explain the target: no more starts
+_REFINING_RATES = (1e-3, 5e-4, 2.5e-4, 1e-4)
 _FINE_BLUR = 1.0  # Å, at which starts are compared
 
 
@@ -70,6 +79,8 @@ class Start(NamedTuple):
     turn: tuple[int, float] | None = None  # of the units of a symmetry, see `DomainField.turn_units`
 
     def __str__(self) -> str:
+        if self.flow == "docked":
+            return "docked domains"
         text = self.flow if self.n_domains is None else f"{self.n_domains} domains"
         if self.turn is None:
             return text
@@ -192,20 +203,26 @@ class AutoTraining:
         coarse = max(1, math.floor(_COARSE_VOXEL / voxel))
         while len(self._pair(coarse, 0).weights) > _COARSE_POINTS and coarse * 16 < min(self._maps[0].grid_shape):
             coarse += 1
+        names = "coarse", "finer", "the target's own"
+        blurs = max(2.2, 1.5 * voxel), max(1.3, 0.9 * voxel), 0.0
+        sizes = []
+        for blur in blurs:
+            total = math.hypot(blur, self._target_blur)
+            sizes.append(max(1, min(coarse, math.floor(_BLUR_SLOPES * total / voxel))))
         stages = []
         for i, begun in enumerate(self._starts):
             text = f"start {i + 1} of {len(self._starts)}, {begun}" if len(self._starts) > 1 else str(begun)
+            if begun.flow == "docked":  # it is near already: what is coarser would lead it astray
+                how = (sizes[0], 300, *_REFINING_RATES[:2], blurs[0])
+                stages.append(Stage(f"{text}: correlation", i, "correlation", *how))
+                continue
             blur = coarse * voxel / _BLUR_SLOPES
             stages.append(Stage(f"{text}: transport", i, "w2", coarse, 500, *_RATES[begun.flow]))
             stages.append(Stage(f"{text}: correlation", i, "correlation", coarse, 100, 1e-3, 3e-4, blur))
-        rates = 1e-3, 5e-4, 2.5e-4, 1e-4
-        blurs = max(2.2, 1.5 * voxel), max(1.3, 0.9 * voxel), 0.0
-        names = "coarse", "finer", "the target's own"
-        for name, blur, n_steps, first, last in zip(names, blurs, (300, 400, 400), rates, rates[1:]):
-            total = math.hypot(blur, self._target_blur)
-            fitting = max(1, min(coarse, math.floor(_BLUR_SLOPES * total / voxel)))
+        rates = zip(_REFINING_RATES, _REFINING_RATES[1:])
+        for name, blur, size, n_steps, (first, last) in zip(names, blurs, sizes, (300, 400, 400), rates):
             text = f"refinement at {name} detail"
-            stages.append(Stage(text, None, "correlation", fitting, n_steps, first, last, blur, margin=int(blur == 0)))
+            stages.append(Stage(text, None, "correlation", size, n_steps, first, last, blur, margin=int(blur == 0)))
         return stages
 
     def _pair(self, bin_size: int, margin: int) -> PreparedPair:
@@ -214,7 +231,27 @@ class AutoTraining:
             self._pairs[bin_size, margin] = prepare(*self._maps, *levels, bin_size, margin, self._held_out)
         return self._pairs[bin_size, margin]
 
+    def _docked(self) -> Field:
+        """Domains docked into the target, the rigid motions of the flows so far among the candidates."""
+        device = torch.device("cpu") if self._device.type == "mps" else self._device
+        levels = self.options.initial_level, self.options.target_level
+        pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
+        pieces = supervoxels_of(pair, self.options.seed)
+        shape = self._maps[0].grid_shape
+        points = pair.to_box(pieces.points, shape)
+        found = []
+        for ended in self._ended:
+            with torch.no_grad():
+                moved = displacement(field_of_state(ended["field"]).to(device), points)
+            ways = pair.from_box(points + moved, shape) - pieces.points
+            found.append(local_motions(pieces.points, ways, pieces.weights, pieces.owner))
+        docked = dock_domains(pair, self.options.seed, found)
+        self.notes.append(f"{docked.n_domains} domains were docked.")
+        return domain_field(docked, shape).to(self._device)
+
     def _new_field(self, start: Start) -> Field:
+        if start.flow == "docked":
+            return self._docked()
         pair = self._pair(self.stages[0].bin_size, 0)
         most = max(1, len(pair.weights) // _POINTS_OF_A_DOMAIN)
         options = dataclasses.replace(self.options, n_domains=min(start.n_domains or 1, most))
@@ -261,7 +298,12 @@ class AutoTraining:
         then = self.stages[following]
         field: Field = self._training.velocity
         if then.start != stage.start:
-            self._ended.append({"field": state_of_field(field), "score": self._score(field)})
+            score = self._score(field)
+            self._ended.append({"field": state_of_field(field), "score": score})
+            assert stage.start is not None
+            if self._starts[stage.start].flow == "docked" and score > _EXPLAINED:
+                following = next(i for i, each in enumerate(self.stages) if each.start is None)
+                then = self.stages[following]
             field = self._new_field(self._starts[then.start]) if then.start is not None else self._best()
         self._begin(following, field)
 
@@ -303,5 +345,5 @@ def _starts(options: TrainingOptions, symmetry: Symmetry | None) -> list[Start]:
         turns = itertools.product(range(3), (-_TURN, _TURN))
         domains += [Start("domains", domains[0].n_domains, turn) for turn in turns]
     network = [Start("network")]
-    auto = domains if symmetry else network + domains
+    auto = domains if symmetry else [*network, Start("docked"), *domains]
     return {"network": network, "domains": domains, "both": domains, "auto": auto}[options.flow]

@@ -80,13 +80,54 @@ def test_the_best_start_goes_on(monkeypatch):
 
     def score(field):
         asked.append(field)
-        return [0.2, 0.9, 0.5][len(asked) - 1]
+        return [0.2, 0.4, 0.8, 0.5][len(asked) - 1]
 
     monkeypatch.setattr(training, "_score", score)
     monkeypatch.setattr(training, "stages", [stage._replace(n_steps=2) for stage in training.stages])
     _run(training)
-    assert len(asked) == 3
+    assert len(asked) == 4
     assert any("Going on with 12 domains." in note for note in training.notes)
+
+
+def test_docked_domains_are_a_start_that_is_only_refined():
+    training = _auto()
+    number = [str(start) for start in training._starts].index("docked domains")
+    [stage] = [stage for stage in training.stages if stage.start == number]
+    refining = next(stage for stage in training.stages if stage.start is None)
+    assert (stage.loss, stage.blur, stage.bin_size) == ("correlation", refining.blur, refining.bin_size)
+
+
+def test_a_broken_recipe_does_not_dock_again(monkeypatch):
+    def short() -> AutoTraining:
+        training = _auto()
+        training.stages = [stage._replace(n_steps=5) for stage in training.stages]
+        return training
+
+    whole, broken = _run(short(), 30), _run(short(), 13)
+    assert broken.stages[broken._stage].text.startswith("start 2 of 4, docked domains")
+    state = broken.state()
+    monkeypatch.setattr("chimerax.cryotrans.engine.training.recipe.dock_domains", None)
+    again = short()
+    again.restore(state)
+    _run(again, 30)
+    np.testing.assert_array_equal(again.losses, whole.losses)
+
+
+@pytest.mark.parametrize(("score", "n_scores"), [(0.95, 2), (0.85, 4)])
+def test_docked_domains_that_explain_the_target_end_the_search(monkeypatch, score, n_scores):
+    training = _auto()
+    asked = []
+
+    def given(field):
+        asked.append(field)
+        return score if len(asked) == 2 else 0.3
+
+    monkeypatch.setattr(training, "_score", given)
+    monkeypatch.setattr(training, "stages", [stage._replace(n_steps=2) for stage in training.stages])
+    _run(training)
+    assert len(asked) == n_scores
+    assert any("Going on with docked domains." in note for note in training.notes)
+    assert any("refinement at coarse detail" in note for note in training.notes)
 
 
 @pytest.mark.parametrize("until", [3, 40, 155])

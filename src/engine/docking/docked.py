@@ -1,0 +1,196 @@
+"""Domains of a map that move as rigid bodies to become another map, however far: docked, then named.
+
+    1. What lies round many centres of the initial is docked into the target over all turns and shifts: `search`.
+    2. Supervoxels choose among the poses found: `energy`, `labelling`.
+    3. The motions chosen are improved together, `poses`; what nothing explains is docked into what is left of the
+       target; supervoxels choose again.
+
+Single poses are not to be trusted, right ones having no better scores than wrong ones where two parts look alike.  That
+the target is explained once, and by few motions, tells them apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .coarse import CoarsePair
+from .energy import Energy, Labels
+from .labelling import Labelling, beginnings, best_labellings, settle
+from .motions import Motions
+from .pieces import Pieces, cut, points_above
+from .poses import settle_poses
+from .search import Mask, dock, refine
+
+_MOLECULE = 0.2  # of the maximum: voxels that pieces are made of, and where they may go
+_RIM = 0.08  # of the maximum: voxels that supervoxels are made of
+_PIECE = 4500.0  # Å³ a centre; with the ball below, neighbouring ones overlap
+_FEWEST_PIECES = 12
+_BALL = 10.0  # Å, radius of what is docked: 40 residues or so
+_TURNS = 1200  # 15° apart
+_POSES = (4, 2)  # of each piece: the best, and the best of those near
+_LEAST_RHO = 0.3
+_ALIKE = 1.5  # Å: motions that nowhere in a piece differ by more are one
+_REACH = 60.0  # Å from its piece that a motion is open to supervoxels
+_SUPERVOXEL = 1500.0  # Å³: a flow of many small domains is slow to train and ends farther off
+_FEWEST_SUPERVOXELS = 20
+_PARTITIONS = 3
+_ROUNDS = 3
+_UNEXPLAINED = 0.55  # 1 - ρ above which a supervoxel counts as not explained
+_POSE_STEPS = 60
+_ELSEWHERE, _OTHER_SHARE = 6.0, 0.1  # Å; another explanation takes at least so much of the mass so far elsewhere
+
+
+@dataclasses.dataclass(frozen=True)
+class DockedDomains:
+    """Rigid domains and what they explain.  Lengths are in voxels of `pair`.
+
+    Attributes:
+        pair: the maps as docking saw them.
+        motions: of the domains.
+        supervoxels: of the initial.
+        labels: (n,), domain of each supervoxel.
+        energy: see `energy`.
+        second_energy: of the best explanation that takes a tenth of the mass elsewhere, infinite if none was found.
+        correlation: of the whole with the target, both as docking saw them.
+    """
+
+    pair: CoarsePair
+    motions: Motions
+    supervoxels: Pieces
+    labels: Labels
+    energy: float
+    second_energy: float
+    correlation: float
+
+    @property
+    def n_domains(self) -> int:
+        return self.motions.count
+
+    def moved(self, positions: Tensor) -> Tensor:
+        """Where positions (n, 3), in voxels of `pair`, come to with the domain of the nearest supervoxel."""
+        nearest = torch.cdist(positions, self.supervoxels.centres).argmin(1)
+        domain = torch.from_numpy(self.labels).to(nearest.device)[nearest]
+        return self.motions.moved(positions)[domain, torch.arange(len(positions), device=domain.device)]
+
+
+def supervoxels_of(pair: CoarsePair, seed: int = 0) -> Pieces:
+    """The small pieces of the initial that choose among motions."""
+    n = max(_FEWEST_SUPERVOXELS, round(_volume(pair) / _SUPERVOXEL))
+    return cut(*points_above(pair.initial, _RIM), n, seed)
+
+
+def dock_domains(pair: CoarsePair, seed: int = 0, more: Sequence[Motions] = ()) -> DockedDomains:
+    """Find the domains and their motions.
+
+    A supervoxel that lies across a border cannot follow both sides.  So it is done with several sets of supervoxels,
+    and the one of the lowest energy is taken.
+
+    Args:
+        pair: both maps, see `coarse_pair`.
+        seed: of whatever is left to chance.
+        more: other motions that are considered too, in voxels of the pair.
+    """
+    n_pieces = max(_FEWEST_PIECES, round(_volume(pair) / _PIECE))
+    centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
+    candidates = _unlike(Motions.joined([_docked_pieces(pair, centres), *more]), pair.voxel)
+    found = [_explained(pair, supervoxels_of(pair, seed + k), candidates, seed) for k in range(_PARTITIONS)]
+    return min(found, key=lambda each: each.energy)
+
+
+def _explained(pair: CoarsePair, supervoxels: Pieces, candidates: Motions, seed: int) -> DockedDomains:
+    """The explanation of lowest energy for one set of supervoxels."""
+    energy = _energy_of(pair, supervoxels, candidates)
+    found = best_labellings(energy, beginnings(energy, seed))
+    second = _second_best(energy, found)
+    best = found[0]
+    for turn in range(_ROUNDS):
+        labels, motions, _ = _improved(energy, best)
+        others = [motions]
+        if turn < _ROUNDS - 1:
+            others.append(candidates)
+        if turn == 0:
+            others.append(_left_over(energy, best))
+        energy = _energy_of(pair, supervoxels, Motions.joined(others), n_sure=motions.count)
+        best = settle(energy, labels + 1)
+    labels, motions, correlation = _improved(energy, best)
+    return DockedDomains(pair, motions, supervoxels, labels, best.energy, second, correlation)
+
+
+def _volume(pair: CoarsePair) -> float:
+    """Å³ of the molecule."""
+    return len(points_above(pair.initial, _MOLECULE)[0]) * pair.voxel**3
+
+
+def _docked_pieces(pair: CoarsePair, centres: Tensor) -> Motions:
+    """The poses of what lies round the centres."""
+    places, _ = points_above(pair.target, _MOLECULE * float(pair.target.max()))
+    ball = Mask(_BALL / pair.voxel, pair.initial)
+    motions, _ = dock(pair.initial, pair.target, centres, places, ball, _TURNS, _POSES, pair.voxel)
+    motions, rho = refine(pair.initial, pair.target, motions, ball)
+    order = rho.argsort(descending=True, stable=True)
+    return motions.chosen(order[rho[order] > _LEAST_RHO])
+
+
+def _unlike(motions: Motions, voxel: float) -> Motions:
+    """Without those that take their piece where an earlier one would take it."""
+    corners = torch.cat((torch.zeros(1, 3), torch.eye(3), -torch.eye(3))).to(motions.shifts) * (_BALL / voxel)
+    pieces = motions.centres[:, None] + corners
+    ends = motions.moved(pieces)
+    kept: list[int] = []
+    for k in range(motions.count):
+        if kept:
+            earlier = motions.chosen(kept).moved(pieces[k])
+            if bool(((earlier - ends[k]).norm(dim=2).amax(1) * voxel < _ALIKE).any()):
+                continue
+        kept.append(k)
+    return motions.chosen(kept)
+
+
+def _energy_of(pair: CoarsePair, supervoxels: Pieces, motions: Motions, n_sure: int = 0) -> Energy:
+    """With the identity before all motions; the first `n_sure` of these are open to every supervoxel."""
+    candidates = Motions.joined([Motions.identity(pair.initial), motions])
+    reach = torch.full((candidates.count,), _REACH).to(pair.initial)
+    reach[: n_sure + 1] = float("inf")
+    return Energy(pair, supervoxels, candidates, reach)
+
+
+def _improved(energy: Energy, found: Labelling) -> tuple[Labels, Motions, float]:
+    """Only the motions that are used, their poses improved, and which of them each supervoxel has."""
+    used, labels = np.unique(found.labels, return_inverse=True)
+    pieces = energy.supervoxels
+    domain = torch.from_numpy(labels).to(pieces.owner.device)[pieces.owner]
+    motions = energy.candidates.chosen(used.tolist())
+    motions, value = settle_poses(energy.pair, pieces.points, pieces.weights, domain, motions, _POSE_STEPS)
+    return labels, motions, value
+
+
+def _left_over(energy: Energy, found: Labelling) -> Motions:
+    """Poses, in what is left of the target, of what lies round the supervoxels that are not explained."""
+    misfit = energy.misfit[np.arange(energy.n), found.labels]
+    bad = torch.from_numpy(np.flatnonzero(misfit > _UNEXPLAINED))
+    pair, pieces = energy.pair, energy.supervoxels
+    left = energy.residual_map(found.labels).clamp(min=0)
+    places, _ = points_above(left, _MOLECULE * float(pair.target.max()))
+    if len(bad) == 0 or len(places) == 0:
+        return Motions.identity(pair.initial).chosen([])
+    ball = Mask(_BALL / pair.voxel, pair.initial)
+    centres = pieces.centres[bad.to(pieces.centres.device)]
+    motions, _ = dock(pair.initial, left, centres, places, ball, _TURNS, _POSES, pair.voxel)
+    return refine(pair.initial, left, motions, ball)[0]
+
+
+def _second_best(energy: Energy, found: list[Labelling]) -> float:
+    pieces = energy.supervoxels
+    mass = torch.zeros(energy.n).to(pieces.weights).index_add_(0, pieces.owner, pieces.weights)
+    ends = energy.candidates.moved(pieces.centres).cpu().numpy()  # (k, n, 3)
+    rows, share = np.arange(energy.n), (mass / mass.sum()).cpu().numpy()
+    for other in found[1:]:
+        apart = np.linalg.norm(ends[other.labels, rows] - ends[found[0].labels, rows], axis=1) * energy.pair.voxel
+        if share[apart > _ELSEWHERE].sum() > _OTHER_SHARE:
+            return other.energy
+    return float("inf")

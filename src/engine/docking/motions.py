@@ -1,0 +1,135 @@
+"""Rigid motions, many at a time: applied, fitted to points; and an even covering of all turns.
+
+Rotations are (…, 3, 3) and act on (z, y, x) columns; a rotation vector is axis times angle, radians.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_PHI, _PSI = math.sqrt(2), 1.533751168755204288118041  # ψ⁴ = ψ + 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Motions:
+    """k rigid motions x → R (x - c) + c + s, of one unit of length."""
+
+    rotations: Tensor  # (k, 3, 3), R
+    centres: Tensor  # (k, 3), c
+    shifts: Tensor  # (k, 3), s
+
+    @property
+    def count(self) -> int:
+        return len(self.rotations)
+
+    def moved(self, points: Tensor) -> Tensor:
+        """Where each motion takes points; (n, 3) → (k, n, 3), or (k, n, 3), each motion's own."""
+        return (points - self.centres[:, None]) @ self.rotations.mT + (self.centres + self.shifts)[:, None]
+
+    def chosen(self, index: Tensor | Sequence[int]) -> Motions:
+        """Those of an index."""
+        rows = torch.as_tensor(index, dtype=torch.long, device=self.shifts.device)
+        return Motions(self.rotations[rows], self.centres[rows], self.shifts[rows])
+
+    def about(self, centres: Tensor) -> Motions:
+        """The same motions, told about other centres, (k, 3)."""
+        ends = self.moved(centres[:, None])[:, 0]
+        return Motions(self.rotations, centres, ends - centres)
+
+    @classmethod
+    def identity(cls, like: Tensor) -> Motions:
+        """One that moves nothing."""
+        zero = torch.zeros(1, 3, dtype=like.dtype, device=like.device)
+        return cls(torch.eye(3, dtype=like.dtype, device=like.device)[None], zero, zero)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Motions]) -> Motions:
+        """Those of all parts in turn."""
+        return cls(
+            torch.cat([part.rotations for part in parts]),
+            torch.cat([part.centres for part in parts]),
+            torch.cat([part.shifts for part in parts]),
+        )
+
+
+def all_turns(n: int, like: Tensor) -> Tensor:
+    """n rotations spread evenly over all there are, (n, 3, 3), the identity not among them.
+
+    Quaternions on two spirals: Alexa, Super-Fibonacci Spirals, CVPR 2022.
+    """
+    s = torch.arange(n, dtype=torch.float64) + 0.5
+    near, far = (s / n).sqrt(), (1 - s / n).sqrt()
+    alpha, beta = 2 * math.pi * s / _PHI, 2 * math.pi * s / _PSI
+    q = torch.stack((near * alpha.sin(), near * alpha.cos(), far * beta.sin(), far * beta.cos()), dim=1)
+    return of_quaternions(q).to(like)
+
+
+def of_quaternions(q: Tensor) -> Tensor:
+    """Rotations of unit quaternions (…, 4), the real part last."""
+    x, y, z, w = q.unbind(-1)
+    rows = (
+        torch.stack((1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)), -1),
+        torch.stack((2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)), -1),
+        torch.stack((2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)), -1),
+    )
+    return torch.stack(rows, -2)
+
+
+def of_vectors(vectors: Tensor) -> Tensor:
+    """Rotations of rotation vectors (…, 3); differentiable, at zero too."""
+    angle2 = (vectors * vectors).sum(-1, keepdim=True)
+    angle = (angle2 + 1e-12).sqrt()
+    half = angle / 2
+    q = torch.cat((vectors * (half.sin() / angle), half.cos()), -1)
+    return of_quaternions(q / q.norm(dim=-1, keepdim=True))
+
+
+def to_vectors(rotations: Tensor) -> Tensor:
+    """Rotation vectors of rotations, (…, 3, 3) → (…, 3), of angles up to π."""
+    r = rotations.double()
+    # The quaternion is the main axis of a symmetric matrix (Bar-Itzhack 2000), which no angle makes singular.
+    k = torch.zeros((*r.shape[:-2], 4, 4), dtype=r.dtype, device=r.device)
+    trace = r.diagonal(dim1=-2, dim2=-1).sum(-1)
+    for i in range(3):
+        for j in range(3):
+            k[..., i, j] = r[..., i, j] + r[..., j, i]
+        k[..., i, i] -= trace
+    off = torch.stack((r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]), -1)
+    k[..., :3, 3] = k[..., 3, :3] = off
+    k[..., 3, 3] = trace
+    q = torch.linalg.eigh(k.cpu())[1][..., -1].to(r.device)
+    q = torch.where(q[..., 3:] < 0, -q, q)
+    sine = q[..., :3].norm(dim=-1, keepdim=True)
+    angle = 2 * torch.atan2(sine, q[..., 3:])
+    return (q[..., :3] * torch.where(sine > 1e-9, angle / sine.clamp(min=1e-9), torch.full_like(sine, 2))).to(rotations)
+
+
+def angles_between(a: Tensor, b: Tensor) -> Tensor:
+    """Radians between rotations, (…, 3, 3) each, broadcast."""
+    cosine = ((a * b).sum((-2, -1)) - 1) / 2
+    return cosine.clamp(-1, 1).acos()
+
+
+def best_motion(start: Tensor, end: Tensor, weights: Tensor) -> Motions:
+    """The rigid motions that take points nearest to where they end: Kabsch, Acta Cryst. A34 (1978) 827.
+
+    Args:
+        start, end: (k, n, 3).
+        weights: (k, n), not negative.
+    Returns:
+        k motions, about the points' centres.
+    """
+    share = (weights / weights.sum(1, keepdim=True).clamp(min=1e-12))[..., None].double()
+    a, b = start.double(), end.double()
+    from_centre, to_centre = (share * a).sum(1), (share * b).sum(1)
+    covariance = (share * (b - to_centre[:, None])).mT @ (a - from_centre[:, None])
+    u, _, vt = torch.linalg.svd(covariance.cpu())
+    signs = torch.ones(len(u), 3, dtype=u.dtype)
+    signs[:, 2] = torch.linalg.det(u @ vt).sign()
+    rotations = ((u * signs[:, None]) @ vt).to(a.device)
+    return Motions(rotations.to(start), from_centre.to(start), (to_centre - from_centre).to(start))

@@ -1,0 +1,59 @@
+"""The poses of all domains together, to a fraction of a voxel: uphill in the correlation of the whole.
+
+Each domain sees the target as the others leave it, since they share one sum; so two do not settle in one place.
+Lengths are in coarse voxels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..maps.deposit import deposit
+from .coarse import CoarsePair
+from .motions import Motions, of_vectors
+
+_TURN_RATE, _SHIFT_RATE, _LAST_RATE = 0.01, 0.05, 0.1  # radians, voxels; the last as a share of the first
+
+
+def settle_poses(
+    pair: CoarsePair, points: Tensor, weights: Tensor, domain: Tensor, motions: Motions, n_steps: int
+) -> tuple[Motions, float]:
+    """Adam's steps in all poses, each domain turning about its centre of mass.
+
+    Args:
+        points: (n, 3), of the initial.
+        weights: (n,).
+        domain: (n,), motion that each point follows; every motion has points.
+        motions: k of them.
+    Returns:
+        The motions, about the domains' centres; the correlation with the target.
+    """
+    masses = torch.zeros(motions.count).to(weights).index_add_(0, domain, weights)
+    centres = torch.zeros_like(motions.shifts).index_add_(0, domain, points * weights[:, None]) / masses[:, None]
+    motions = motions.about(centres)
+    turns = torch.zeros_like(motions.shifts, requires_grad=True)
+    shifts = torch.zeros_like(motions.shifts, requires_grad=True)
+    arms = points - centres[domain]
+    groups = [{"params": [turns], "lr": _TURN_RATE}, {"params": [shifts], "lr": _SHIFT_RATE}]
+    optimiser = torch.optim.Adam(groups)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _LAST_RATE ** (step / max(1, n_steps)))
+    nz, ny, nx = pair.target.shape
+    b = pair.target - pair.target.mean()
+
+    def correlation() -> Tensor:
+        rotations = of_vectors(turns) @ motions.rotations
+        ends = (rotations[domain] @ arms[..., None])[..., 0] + (centres + motions.shifts + shifts)[domain]
+        a = deposit(ends, weights, (nz, ny, nx))
+        a = a - a.mean()
+        return (a * b).sum() / (a.norm() * b.norm())
+
+    for _ in range(n_steps):
+        optimiser.zero_grad()
+        (-correlation()).backward()
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        value = float(correlation())
+        rotations = of_vectors(turns.detach()) @ motions.rotations
+    return Motions(rotations, centres, motions.shifts + shifts.detach()), value
