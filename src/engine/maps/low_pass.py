@@ -18,7 +18,9 @@ Array = NDArray[np.float32]
 
 
 def low_passed(density: np.ndarray, voxel_size: tuple[float, float, float], resolution: float) -> Array:
-    """The density convolved with the Gaussian of an atom at this resolution; what passes the faces is lost.
+    """The density convolved with the Gaussian of an atom at this resolution; beyond the faces it is its median.
+
+    So a background that is not zero stays even up to the faces.
 
     Args:
         density: (nz, ny, nx).
@@ -27,11 +29,12 @@ def low_passed(density: np.ndarray, voxel_size: tuple[float, float, float], reso
     Returns:
         (nz, ny, nx).
     """
-    result = np.asarray(density, dtype=np.float32)
+    background = np.float32(np.median(density))
+    result = np.asarray(density, dtype=np.float32) - background
     for axis, size in enumerate(voxel_size):
         kernel = _kernel(result.shape[axis], SIGMA_OF_RESOLUTION * resolution / size)
         result = np.moveaxis(np.tensordot(kernel, result, axes=([1], [axis])), 0, axis)
-    return np.ascontiguousarray(result)
+    return np.ascontiguousarray(result) + background
 
 
 def _kernel(n: int, sigma: float) -> Array:

@@ -33,8 +33,8 @@ _PATHS = [[sum(4 >> axis for axis in order[:k]) for k in range(4)] for order in 
 class Target(NamedTuple):
     """The density to be matched, (nz, ny, nx), and the first and last voxel that it occupies in each axis, (3,).
 
-    Where a part of the voxels is held out, `seen` says how much of each counts, from 0 to 1, and the density is the mean
-    of that much of it with zeros for the rest.
+    Where a part of the voxels is held out, `seen` says how much of each counts, from 0 to 1, and the density is the
+    mean of that much of it and of zeros for the rest.
     """
 
     density: Tensor
