@@ -102,13 +102,10 @@ def above_level(density_map: DensityMap, level: float) -> Array:
     if not level >= 0:
         raise InputError(
             f"Level {level:g} cannot be used: only density above zero can be moved, and {span}. "
-            f"A level of {suggested_level(density_map):.3g} keeps its highest 1 %."
+            f"{suggestion(density_map)}"
         )
     if level > high:
-        raise InputError(
-            f"Level {level:g} keeps nothing: {span}. "
-            f"A level of {suggested_level(density_map):.3g} keeps its highest 1 %."
-        )
+        raise InputError(f"Level {level:g} keeps nothing: {span}. {suggestion(density_map)}")
     return np.where(density < level, np.float32(0), density)
 
 
@@ -131,6 +128,23 @@ def suggested_level(density_map: DensityMap) -> float:
     values = density_map.density.ravel()
     n_below = min(values.size - 1, int((1 - _SUGGESTED_SHARE) * values.size))
     return max(0.0, float(np.partition(values, n_below)[n_below]))
+
+
+def suggestion(density_map: DensityMap, word: str = "A level of") -> str:
+    """A level that keeps what the sentence says, and the way out where the map's zero is not its background.
+
+    Args:
+        word: what stands before the level.
+    """
+    density, level = density_map.density, suggested_level(density_map)
+    kept = np.count_nonzero(density >= level) / density.size
+    if level > 0:
+        return f"{word} {level:.3g} keeps its highest {100 * max(kept, 0.0001):.2g} %."
+    low = float(density.min())
+    return (
+        f"Less than 1 % of it is above zero, {100 * kept:.2g} %: its zero may not be its background. Add an offset "
+        f"first (in ChimeraX: volume scale #1 shift {-low:.4g})."
+    )
 
 
 def bin_density(density: Array, bin_size: int) -> Array:
