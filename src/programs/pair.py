@@ -53,8 +53,8 @@ def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] 
         reporter.note(resampled)
         if not (target.density >= said["target_level"]).any() or not (target.density > 0).any():
             raise InputError(
-                f"Nothing of {target.name} above level {said['target_level']:g} lies in the box of {initial.name}: "
-                f"the maps do not overlap. Move one onto the other first, or mend the origin in its header."
+                f"Nothing of {target.name} is above level {said['target_level']:g} on the grid of {initial.name}, "
+                f"whose coarser voxels average it away: the highest is {target.density.max():.3g}. Lower the level."
             )
     return initial, target
 

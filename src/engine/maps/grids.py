@@ -31,6 +31,7 @@ def on_grid_of(density_map: DensityMap, other: DensityMap, level: float | None =
     if same_grid(placed, other):
         return placed, ""
     said = f"{placed.name} ({grid_text(placed)}) is resampled onto the grid of {other.name} ({grid_text(other)})."
+    resampled = resample(placed, other)
     share = share_outside(placed, other, level)
     what = "of the density of" if level is None else f"of the density above {level:g} of"
     outside = f"{share:.0%} {what} {placed.name} lies outside the box of {other.name}"
@@ -39,7 +40,6 @@ def on_grid_of(density_map: DensityMap, other: DensityMap, level: float | None =
             f"{outside}: {placed.name} lies at {extent_text(placed)}, {other.name} at {extent_text(other)}. Move one "
             f"onto the other first, or mend the origin in its header."
         )
-    resampled = resample(placed, other)
     if share > _SAID_OUTSIDE:
         note = f"{outside} and is left out. Use a larger box, or move one onto the other first."
         resampled = dataclasses.replace(resampled, notes=(*resampled.notes, note))

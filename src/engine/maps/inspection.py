@@ -124,6 +124,6 @@ def _cut_by_the_box(density_map: DensityMap, kept: NDArray[np.float32]) -> Itera
         if share > _AT_THE_FACES:
             yield (
                 f"The molecule of {density_map.name} is cut by the box: {share:.0%} of what hangs together above the "
-                f"level lies in the outermost {_FACE} sections at the ends of {letter}. What enters or leaves there has "
-                f"no partner in the other map. Use a larger box, or mask both maps to a part that stays inside."
+                f"level lies in the outermost {_FACE} sections at the ends of {letter}. What enters or leaves there "
+                f"has no partner in the other map. Use a larger box, or mask both maps to a part that stays inside."
             )

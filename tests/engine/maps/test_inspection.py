@@ -45,7 +45,7 @@ def _plane() -> np.ndarray:
         (
             -two_domains(),
             0.015,
-            r"a\.mrc looks inverted: its values run from -0.99.* strong lies below zero.*factor -1",
+            r"a\.mrc looks inverted: its values run from -0.99.* lies below zero.*factor -1",
         ),
         (two_domains() + 5, 5.5, r"The background of a\.mrc is not zero: 95 % .*volume scale #1 shift -4\.98"),
         (np.ones(SHAPE) + 0.1 * two_domains(), 0.9, r"keeps 100% of the box of a\.mrc.*Raise it"),
