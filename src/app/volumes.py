@@ -108,9 +108,16 @@ def check_level(volume: Volume, level: float | None, keyword: str) -> None:
         level: map units; None where the user gave none and no surface is shown.
         keyword: what the user types before it, "level" or "toLevel".
     Raises:
-        UserError: there is no level, it is negative or not a number, or nothing reaches it.
+        UserError: the map is not finite everywhere, there is no level, it is negative or not a number, or nothing
+            reaches it.
     """
     matrix = volume.full_matrix()
+    n_bad = matrix.size - int(np.count_nonzero(np.isfinite(matrix)))
+    if n_bad:
+        raise UserError(
+            f"{model_text(volume)} must be finite everywhere: {n_bad:,} of {matrix.size:,} voxels are NaN or infinite. "
+            f"Set them to zero, or make the map again."
+        )
     low, high = float(matrix.min()), float(matrix.max())
     span = f"{model_text(volume)} has values from {low:.4g} to {high:.4g}"
     if not high > 0:

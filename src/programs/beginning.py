@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from ..engine.maps.conditioning import conditioned, joined_blur
 from ..engine.maps.density_map import DensityMap, voxel_side
 from ..engine.maps.preparation import above_level, prepare
 from ..engine.options.training import TrainingOptions
@@ -37,9 +39,12 @@ def begin(
     from ..engine.judging.comparison import Comparison
     from ..engine.judging.held_out import held_out_mask
 
+    blur = _blur_between(initial, target, options)
+    if options.conditioning == "auto":
+        initial, target, options, blur = _conditioned(initial, target, options, blur, reporter)
+    _tell_of_the_blur(initial, target, options, blur, reporter)
     levels = (options.initial_level, options.target_level)
     kept = [above_level(density_map, level) for density_map, level in zip((initial, target), levels)]
-    blur = _blur_between(initial, target, options, reporter)
     symmetry = None
     if options.symmetry is not None:
         from ..engine.flow.symmetry import find_symmetry
@@ -86,17 +91,32 @@ def begin(
     return training, Compared(initial, target, options.target_level, blur, comparison)
 
 
-def _blur_between(initial: DensityMap, target: DensityMap, options: TrainingOptions, reporter: Reporter) -> float:
-    """Standard deviation (Å) of the Gaussian that makes the initial map as coarse as the target."""
+def _conditioned(
+    initial: DensityMap, target: DensityMap, options: TrainingOptions, blur: float, reporter: Reporter
+) -> tuple[DensityMap, DensityMap, TrainingOptions, float]:
+    """Both maps, the options with their levels and the blur between them, as training is to see them."""
+    a, b = conditioned(initial, options.initial_level), conditioned(target, options.target_level)
+    for note in (*a.notes, *b.notes):
+        reporter.note(note)
+    options = dataclasses.replace(options, initial_level=a.level, target_level=b.level)
+    return a.density_map, b.density_map, options, joined_blur(blur, a.blur, b.blur)
+
+
+def _blur_between(initial: DensityMap, target: DensityMap, options: TrainingOptions) -> float:
+    """Standard deviation (Å) of the Gaussian that makes the initial map as coarse as the target, as they came."""
     if options.blur is not None:
         return options.blur
     from ..engine.maps.relative_blur import estimate_blur
 
-    blur = estimate_blur(initial.density, target.density, initial.voxel_size)
-    if options.recipe == "auto" or options.loss == "correlation":
+    return estimate_blur(initial.density, target.density, initial.voxel_size)
+
+
+def _tell_of_the_blur(
+    initial: DensityMap, target: DensityMap, options: TrainingOptions, blur: float, reporter: Reporter
+) -> None:
+    if options.blur is None and (options.recipe == "auto" or options.loss == "correlation"):
         reporter.note(
             f"{target.name} is as coarse as {initial.name} blurred by a Gaussian of {blur:.2f} Å (estimated)."
             if blur > 0
             else f"{target.name} is not coarser than {initial.name}."
         )
-    return blur

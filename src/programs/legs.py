@@ -237,16 +237,19 @@ class _Legs:
         from ..engine.carrying.prediction import predict
         from ..engine.device import choose_device
         from ..engine.flow.checkpoint import load_weights
+        from ..engine.maps.conditioning import molecule_of
         from ..engine.maps.preparation import level_of_same_volume
 
         call = self._of_the_call()
         device, _ = choose_device(call["device"], call["gpu"])
-        initial = read_map(self._content["initial"]["path"])
+        initial, level = read_map(self._content["initial"]["path"]), self._content["initial"]["level"]
+        if self._leg(1).read()["options"].get("conditioning") == "auto":
+            initial, _ = molecule_of(initial, level)
         fields = [load_weights(self._leg(leg).weights("best")) for leg in range(1, number + 1)]
         [end] = predict(initial, fields, device, times=[1.0])
         if not (end.density_map.density > 0).any():
             raise InputError(f"Leg {number} carries all of {initial.name} out of its box. Use maps in a larger box.")
-        kept = int(np.count_nonzero(above_level(initial, self._content["initial"]["level"])))
+        kept = int(np.count_nonzero(above_level(initial, level)))
         path = self._leg(number) / GENERATED_MAP
         write_map(path, end.density_map)
         return str(path), level_of_same_volume(end.density_map.density, kept)

@@ -8,9 +8,10 @@ from typing import Any
 
 from ..engine.errors import InputError, named
 from ..engine.maps.density_map import DensityMap
-from ..engine.maps.grids import assume_grid_of, on_grid_of
+from ..engine.maps.grids import assume_grid_of, on_grid_of, sizes_text
+from ..engine.maps.inspection import check_points, doubts_about
 from ..engine.maps.mrc_file import read_map
-from ..engine.maps.preparation import above_level, suggested_level
+from ..engine.maps.preparation import suggestion
 from ..engine.options.training import TRAINING
 from .progress import Reporter
 from .provenance import digest
@@ -35,18 +36,25 @@ def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] 
     if missing:
         raise InputError(missing_text(missing))
     initial, target = maps["initial"], maps["target"]
-    above_level(target, said["target_level"])  # its range is said of the map as it came
+    levels = {"initial": said["initial_level"], "target": said["target_level"]}
+    doubts = [doubt for key in ("initial", "target") for doubt in doubts_about(maps[key], levels[key])]  # as they came
+    if said.get("recipe") == "auto":
+        for key in ("initial", "target"):
+            check_points(maps[key], levels[key])
+    unsized = sizes_text(initial, target)
     initial = assume_grid_of(initial, target)
-    target, resampled = on_grid_of(target, initial)
+    target, resampled = on_grid_of(target, initial, levels["target"])
     for density_map in (initial, target):
         for note in density_map.notes:
             reporter.warning(note)
+    for doubt in ([] if unsized is None else [unsized]) + doubts:
+        reporter.warning(doubt)
     if resampled:
         reporter.note(resampled)
         if not (target.density >= said["target_level"]).any() or not (target.density > 0).any():
             raise InputError(
-                f"Nothing of {target.name} above level {said['target_level']:g} lies in the box of {initial.name}: "
-                f"the maps do not overlap. Move one onto the other first, or mend the origin in its header."
+                f"Nothing of {target.name} is above level {said['target_level']:g} on the grid of {initial.name}, "
+                f"whose coarser voxels average it away: the highest is {target.density.max():.3g}. Lower the level."
             )
     return initial, target
 
@@ -70,11 +78,10 @@ def missing_text(names: Sequence[str]) -> str:
 
 
 def _no_level_text(density_map: DensityMap, option: str) -> str:
-    density, level = density_map.density, suggested_level(density_map)
+    density = density_map.density
     return (
         f"No level given for {density_map.name} ({named(option)}). Its values run from {density.min():.4g} to "
-        f"{density.max():.4g}; {named(option)} {level:.3g} keeps its highest 1 %. Best is the contour level that you "
-        f"would show."
+        f"{density.max():.4g}. {suggestion(density_map, named(option))} Best is the contour level that you would show."
     )
 
 

@@ -130,6 +130,7 @@ def test_train_takes_every_option(session, run, home, pair, a_run, tmp_path):
         "reach": None,
         "mesh_share": 1.0,
         "hold_out": None,
+        "conditioning": "off",
     }
     assert content["weights_from"] == f"{a_run}/net.pt" and content["device"]["asked"] == "cpu"
     assert len(list((folder / "frames").glob("*.mrc"))) == 2

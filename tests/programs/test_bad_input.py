@@ -180,7 +180,7 @@ TRAINING = [
     (["-t0", ""], "-t0/--initial-threshold: invalid float value: ''"),
     # places
     (["-i1", "far.mrc"], "The maps must overlap: far.mrc lies at x 0 to 40.5, y 0 to 34.5, z 900 to 928.5"),
-    (["-i1", "corner.mrc"], "Nothing of corner.mrc above level 0.5 lies in the box of initial.mrc"),
+    (["-i1", "corner.mrc"], "100% of the density above 0.5 of corner.mrc lies outside the box of initial.mrc"),
     # numbers
     (["-b", 0], "The binning (-b) must be 1 or more, not 0"),
     (["-b", -2], "The binning (-b) must be 1 or more, not -2"),

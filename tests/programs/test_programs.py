@@ -88,6 +88,7 @@ def test_run_json_says_how_the_run_was_made(finished, maps):
 
 BEYOND_THE_PUBLISHED = {
     "recipe": "cryotrans", "flow": "network", "n_domains": None, "symmetry": None, "blur": None, "hold_out": None,
+    "conditioning": "off",
     "debiased": False, "epsilon_start": None, "reach": None, "mesh_share": 1.0,
 }  # fmt: skip
 

@@ -12,20 +12,66 @@ import numpy as np
 from ..errors import InputError
 from .density_map import PLACE_TOLERANCE, DensityMap, extent_text, grid_text, no_voxel_size_note, same_grid
 
+_SAID_OUTSIDE, _MOST_OUTSIDE = 0.005, 0.5  # of the mass
 
-def on_grid_of(density_map: DensityMap, other: DensityMap) -> tuple[DensityMap, str]:
+
+def on_grid_of(density_map: DensityMap, other: DensityMap, level: float | None = None) -> tuple[DensityMap, str]:
     """A map on another's grid: taken as it is where the grids are one, else resampled.
 
+    Args:
+        density_map: the map to put there; what of it falls outside is added to its notes.
+        other: the grid.
+        level: of the map, if it has one: its mass is what lies above, else all that lies above zero.
     Returns:
         The map, what its header leaves open taken from `other`; and a sentence for the user, "" if it was there.
     Raises:
-        InputError: the two boxes do not overlap.
+        InputError: the two boxes do not overlap, or more than half of the map's mass falls outside.
     """
     placed = assume_grid_of(density_map, other)
     if same_grid(placed, other):
         return placed, ""
     said = f"{placed.name} ({grid_text(placed)}) is resampled onto the grid of {other.name} ({grid_text(other)})."
-    return resample(placed, other), said
+    resampled = resample(placed, other)
+    share = share_outside(placed, other, level)
+    what = "of the density of" if level is None else f"of the density above {level:g} of"
+    outside = f"{share:.0%} {what} {placed.name} lies outside the box of {other.name}"
+    if share > _MOST_OUTSIDE:
+        raise InputError(
+            f"{outside}: {placed.name} lies at {extent_text(placed)}, {other.name} at {extent_text(other)}. Move one "
+            f"onto the other first, or mend the origin in its header."
+        )
+    if share > _SAID_OUTSIDE:
+        note = f"{outside} and is left out. Use a larger box, or move one onto the other first."
+        resampled = dataclasses.replace(resampled, notes=(*resampled.notes, note))
+    return resampled, said
+
+
+def share_outside(density_map: DensityMap, box: DensityMap, level: float | None = None) -> float:
+    """What share of a map's mass, above its level or above zero, lies outside the box of another; 0 to 1.
+
+    A box reaches half a voxel beyond the centres of its outermost voxels.
+    """
+    density = density_map.density
+    mass = np.where(density >= max(level or 0.0, 0.0), density, np.float32(0))
+    total = float(mass.sum(dtype=np.float64))
+    for axis in range(3):
+        place = density_map.origin[axis] + density_map.voxel_size[axis] * np.arange(density.shape[axis])
+        index = (place - box.origin[axis]) / box.voxel_size[axis]
+        mass = mass.compress((index >= -0.5) & (index <= box.grid_shape[axis] - 0.5), axis=axis)
+    return 1 - float(mass.sum(dtype=np.float64)) / total if total > 0 else 0.0
+
+
+def sizes_text(a: DensityMap, b: DensityMap) -> str | None:
+    """A doubt: boxes alike, and voxels of exactly 1 Å in one of them, which programs write unasked."""
+    for unset, other in ((a, b), (b, a)):
+        alike = unset.grid_shape == other.grid_shape and unset.voxel_size_known and other.voxel_size_known
+        if alike and set(unset.voxel_size) == {1.0} and not np.allclose(other.voxel_size, 1, rtol=1e-3):
+            return (
+                f"{unset.name} ({grid_text(unset)}) and {other.name} ({grid_text(other)}) have boxes of equal sides, "
+                f"and one says exactly 1 Å: its voxel size was probably never filled in. If so, set it in its header "
+                f"(in ChimeraX: volume #1 voxelSize)."
+            )
+    return None
 
 
 def resample(density_map: DensityMap, onto: DensityMap) -> DensityMap:

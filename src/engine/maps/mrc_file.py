@@ -81,6 +81,12 @@ def read_map(path: _Path) -> DensityMap:
     voxel_size = _voxel_size(header)
     if voxel_size is None:
         notes.append(no_voxel_size_note(name))
+    elif header.mz == 1 and density.shape[0] > 1:
+        z, y, x = voxel_size
+        notes.append(
+            f"{name} says mz 1, which makes voxels of {x:.4g}x{y:.4g}x{z:.4g} Å: probably a stack's header, and "
+            f"{z / density.shape[0]:.4g} Å is meant along z. Set mz to {density.shape[0]} in its header."
+        )
     taken_size = voxel_size or (1.0, 1.0, 1.0)
     header_origin = _header_origin(header, taken_size, notes, name)
     nstart = _nstart(header, axes, header_origin, notes, name)

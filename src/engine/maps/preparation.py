@@ -22,7 +22,7 @@ Array = NDArray[np.float32]
 
 
 class PreparedPair(NamedTuple):
-    """What training works on; `initial` has the maximum 1 before binning, `target` the same sum."""
+    """What training works on; `initial` has the maximum 1 before binning, `target` the same sum, held out included."""
 
     initial: Array  # (nz, ny, nx)
     target: Array  # (nz, ny, nx)
@@ -52,7 +52,8 @@ def prepare(
     Args:
         margin: voxels round what is above the level whose density is kept too where it is not faint: the slopes of
             the molecule's surface without the noise far from it.
-        held_out: (nz, ny, nx), voxels of the target that training is not to see.
+        held_out: (nz, ny, nx), voxels of the target that training is not to see: they are zero before anything is
+            made of them, so that nothing of them gets into means over voxels.
     Raises:
         InputError: the maps are on different grids, a level is above its map's maximum or negative, or nothing is left.
     """
@@ -63,12 +64,18 @@ def prepare(
         )
     if bin_size > min(initial.grid_shape):
         raise InputError(f"A binning of {bin_size} leaves nothing of a box of {grid_text(initial)}. Use a smaller one.")
-    kept_initial, kept_target = (
-        _with_margin(density_map.density, above_level(density_map, level), _FAINT * level, margin)
-        for density_map, level in ((initial, initial_level), (target, target_level))
-    )
+    kept_initial = _with_margin(initial.density, above_level(initial, initial_level), _FAINT * initial_level, margin)
+    target_density, kept_target = target.density, above_level(target, target_level)
+    share = 1.0  # of the mass that is not held out, as if density were even: the true one is not to be known
+    if held_out is not None:
+        target_density, kept_target = (np.where(held_out, np.float32(0), d) for d in (target_density, kept_target))
+        n_seen = int(np.count_nonzero(kept_target))
+        if n_seen == 0:
+            raise InputError(f"All of {target.name} above level {target_level:g} is held out. Hold out less.")
+        share = n_seen / (n_seen + int(np.count_nonzero(held_out)))
+    kept_target = _with_margin(target_density, kept_target, _FAINT * target_level, margin)
     a = kept_initial / kept_initial.max()
-    b = kept_target * (a.sum(dtype=np.float64) / kept_target.sum(dtype=np.float64))
+    b = kept_target * (share * a.sum(dtype=np.float64) / kept_target.sum(dtype=np.float64))
     a, b = bin_density(a, bin_size), bin_density(b.astype(np.float32), bin_size)
     support = np.argwhere(a >= _LEAST_WEIGHT)
     if len(support) == 0:
@@ -95,13 +102,10 @@ def above_level(density_map: DensityMap, level: float) -> Array:
     if not level >= 0:
         raise InputError(
             f"Level {level:g} cannot be used: only density above zero can be moved, and {span}. "
-            f"A level of {suggested_level(density_map):.3g} keeps its highest 1 %."
+            f"{suggestion(density_map)}"
         )
     if level > high:
-        raise InputError(
-            f"Level {level:g} keeps nothing: {span}. "
-            f"A level of {suggested_level(density_map):.3g} keeps its highest 1 %."
-        )
+        raise InputError(f"Level {level:g} keeps nothing: {span}. {suggestion(density_map)}")
     return np.where(density < level, np.float32(0), density)
 
 
@@ -124,6 +128,23 @@ def suggested_level(density_map: DensityMap) -> float:
     values = density_map.density.ravel()
     n_below = min(values.size - 1, int((1 - _SUGGESTED_SHARE) * values.size))
     return max(0.0, float(np.partition(values, n_below)[n_below]))
+
+
+def suggestion(density_map: DensityMap, word: str = "A level of") -> str:
+    """A level that keeps what the sentence says, and the way out where the map's zero is not its background.
+
+    Args:
+        word: what stands before the level.
+    """
+    density, level = density_map.density, suggested_level(density_map)
+    kept = np.count_nonzero(density >= level) / density.size
+    if level > 0:
+        return f"{word} {level:.3g} keeps its highest {100 * max(kept, 0.0001):.2g} %."
+    low = float(density.min())
+    return (
+        f"Less than 1 % of it is above zero, {100 * kept:.2g} %: its zero may not be its background. Add an offset "
+        f"first (in ChimeraX: volume scale #1 shift {-low:.4g})."
+    )
 
 
 def bin_density(density: Array, bin_size: int) -> Array:

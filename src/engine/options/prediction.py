@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .call import CallOptions
-from .choices import INTEGRATORS
+from .choices import CONDITIONING, INTEGRATORS
 from .option import Option, check_each, option, options_of
 
 
@@ -20,6 +20,13 @@ class PredictionOptions(CallOptions):
         keyword="level",
         metavar="LEVEL",
         help="its contour level (default: 0)",
+    )
+    conditioning: str | None = option(
+        *(None, str, "--conditioning"),
+        spoken="conditioning",
+        choices=CONDITIONING,
+        help="auto: of a noisy map only the molecule is carried, in a soft mask; off: all that is above the level "
+        "(default: as in the training)",
     )
     directory: str = option(
         *("", "folder", "-d", "--directory"),

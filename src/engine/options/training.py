@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import InputError, named
 from .call import CallOptions
-from .choices import FLOWS, LOSSES, RECIPES
+from .choices import CONDITIONING, FLOWS, LOSSES, RECIPES
 from .option import Option, check_each, option, options_of
 
 _N_DOMAINS = 16  # where neither the user nor a recipe chooses
@@ -141,6 +141,14 @@ class TrainingOptions:
         spoken="symmetry",
         metavar="GROUP",
         help="C3, D7 ...: the flow keeps it; auto: found in the maps (default: C1)",
+    )
+    conditioning: str = option(
+        *("off", str, "--conditioning"),
+        keyword="conditioning",
+        spoken="conditioning",
+        choices=CONDITIONING,
+        help="auto: of noisy maps only the molecule counts, in a soft mask, and training sees them low-passed as far "
+        "as their noise demands; off: maps as they are (default: auto with --recipe auto, else off)",
     )
     loss: str = option(
         *("w2", str, "--loss"),
@@ -344,6 +352,7 @@ def training_options(said: Mapping[str, Any], **more: Any) -> TrainingOptions:
     chosen = {**more, **{name: said[name] for name in options_of(TrainingOptions) if said.get(name) is not None}}
     if chosen.get("recipe") == "auto":
         chosen = {"n_steps": None, "period": _PERIOD_OF_AUTO, "flow": "auto", "symmetry": "auto", **chosen}
+        chosen = {"conditioning": "auto", **chosen}
     elif chosen.get("flow") in ("domains", "both"):
         chosen = {"n_domains": _N_DOMAINS, **chosen}
     if said.get("l2"):

@@ -33,7 +33,8 @@ _PATHS = [[sum(4 >> axis for axis in order[:k]) for k in range(4)] for order in 
 class Target(NamedTuple):
     """The density to be matched, (nz, ny, nx), and the first and last voxel that it occupies in each axis, (3,).
 
-    Where a part of the voxels is held out, `seen` says how much of each counts, from 0 to 1; the density is zero there.
+    Where a part of the voxels is held out, `seen` says how much of each counts, from 0 to 1, and the density is the
+    mean of that much of it and of zeros for the rest.
     """
 
     density: Tensor
@@ -49,7 +50,7 @@ class Target(NamedTuple):
             occupied = torch.nonzero(density.amax(dim=[k for k in range(3) if k != axis]) > 0)
             ends.append(torch.stack((occupied[0, 0], occupied[-1, 0])))
         first, last = torch.stack(ends).unbind(1)
-        return cls(density if seen is None else density * seen, first, last, seen)
+        return cls(density if seen is None else torch.where(seen > 0, density, 0), first, last, seen)
 
 
 class DataLoss(NamedTuple):

@@ -65,7 +65,7 @@ class Training:
         self._weights = torch.from_numpy(pair.weights).to(device)
         target = torch.from_numpy(np.ascontiguousarray(pair.target)).to(device)
         seen = None if pair.seen is None else torch.from_numpy(pair.seen).to(device)
-        self._target = Target.of(gaussian_blur(target, blurs[1]), seen)
+        self._target = Target.of(_blurred(target, seen, blurs[1]), seen)
         self._blur = blurs[0]
         self._own: Tensor | None = None  # of the target, for debiased transport, and the epsilon and rounds it is for
         self._own_is_for: tuple[float, int] | None = None
@@ -224,3 +224,15 @@ class Training:
             self._own, self._own_is_for = own_transport(self._target, *how), how
         transport = transport_loss(points, self._weights, self._target, *how, self._own, rho)
         return DataLoss(transport.value * area, transport.mass)
+
+
+def _blurred(target: Tensor, seen: Tensor | None, sigma: float) -> Tensor:
+    """The target blurred; where a part is held out, as a mean over what is seen alone (normalised convolution).
+
+    Knutsson & Westin, Proc. CVPR (1993) 515.
+    """
+    blurred = gaussian_blur(target, sigma)
+    if seen is None or sigma <= 0:
+        return blurred
+    whole, there = gaussian_blur(torch.ones_like(seen), sigma), gaussian_blur(seen, sigma)
+    return torch.where(seen > 0, blurred * seen * whole / there.clamp(min=torch.finfo(there.dtype).tiny), 0)

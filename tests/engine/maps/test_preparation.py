@@ -48,7 +48,7 @@ def test_the_suggested_level_keeps_the_highest_hundredth():
 
 @pytest.mark.parametrize(
     ("level", "words"),
-    [(99.0, r"from -?[\d.]+ to [\d.]+.*keeps its highest 1 %"), (-0.1, "above zero"), (float("nan"), "above zero")],
+    [(99.0, r"from -?[\d.]+ to [\d.]+.*keeps its highest 1\.4 %"), (-0.1, "above zero"), (float("nan"), "above zero")],
 )
 def test_levels_that_cannot_be_used_are_refused_with_the_range_and_a_suggestion(level, words):
     with pytest.raises(InputError, match=words):

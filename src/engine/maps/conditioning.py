@@ -1,0 +1,114 @@
+"""Maps as experiments give them made fit to train on: of noisy ones, what is molecule, as finely as the noise allows.
+
+A map is noisy where its level lies within five standard deviations of the solvent's noise: then some of the noise lies
+above the level, and training would carry it as if it were molecule.  Of such a map
+
+    1. only what lies in a soft mask round the molecule counts, see molecule_mask.py: the level is the contour of the
+       molecule, not of whatever lies above it;
+    2. training sees it low-passed, no farther than until the noise is a tenth of the highest density: noise averages
+       out over the width of the filter, the molecule hardly does;
+    3. the level that this version is cut at keeps its share of the maximum, or is three standard deviations of the
+       noise that is left where that is more, but never above what was given.
+
+What is carried at last, by predictions, is the map masked and not low-passed.  A map that is not noisy stays as it is,
+bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import named
+from .density_map import DensityMap
+from .low_pass import SIGMA_OF_RESOLUTION, low_passed
+from .molecule_mask import Molecule, find_molecule
+from .solvent import solvent_of
+
+_CLEAR = 5.0  # standard deviations of the noise; of 10⁶ voxels of Gaussian noise a third of one is higher
+_PEAK_OVER_NOISE = 10.0
+_LEVEL_OVER_NOISE = 3.0
+_RESOLUTIONS = tuple(3 + 0.5 * k for k in range(15))  # Å, 3 to 10, of the low-pass
+
+
+class Conditioned(NamedTuple):
+    """What training sees of a map."""
+
+    density_map: DensityMap
+    level: float  # map units
+    blur: float  # Å, standard deviation of the Gaussian by which it was low-passed; 0.0 where it was not
+    notes: tuple[str, ...]  # sentences for the user; none where the map stays as it is
+
+
+def conditioned(density_map: DensityMap, level: float) -> Conditioned:
+    """A map and its level as training is to see them.
+
+    Args:
+        density_map: not constant.
+        level: map units.
+    """
+    molecule = _molecule_where_noisy(density_map, level)
+    if molecule is None:
+        return Conditioned(density_map, level, 0.0, ())
+    name, size = density_map.name, density_map.voxel_size
+    notes = [_mask_text(density_map, level, molecule)]
+    masked = density_map.density * molecule.mask
+    seen, noise, resolution = masked, molecule.solvent.noise, 0.0
+    for resolution in _RESOLUTIONS:
+        coarse = low_passed(density_map.density, size, resolution)
+        noise = solvent_of(coarse, molecule.mask == 0, molecule.flat).noise
+        seen = coarse * molecule.mask
+        if seen.max() >= _PEAK_OVER_NOISE * noise:
+            break
+    share = float(seen.max() / masked.max())
+    cut = min(level, max(share * level, _LEVEL_OVER_NOISE * noise))
+    notes.append(
+        f"Training sees {name} low-passed to {resolution:g} Å and above {cut:.3g}: its noise is {noise:.2g} there, and "
+        f"the highest density {seen.max():.2g}. What is carried is not low-passed."
+    )
+    return Conditioned(density_map.with_density(seen), cut, SIGMA_OF_RESOLUTION * resolution, tuple(notes))
+
+
+def molecule_of(density_map: DensityMap, level: float) -> tuple[DensityMap, tuple[str, ...]]:
+    """The map masked to its molecule where it is noisy, else as it is; and sentences for the user."""
+    molecule = _molecule_where_noisy(density_map, level)
+    if molecule is None:
+        return density_map, ()
+    masked = density_map.with_density(density_map.density * molecule.mask)
+    return masked, (_mask_text(density_map, level, molecule),)
+
+
+def joined_blur(between: float, initial: float, target: float) -> float:
+    """How much coarser the target is than the initial map, after each of them was low-passed; Å.
+
+    Args:
+        between: how much it was before.
+        initial, target: standard deviations of the Gaussians by which they were low-passed.
+    """
+    return math.sqrt(max(0.0, between**2 + target**2 - initial**2))
+
+
+def _molecule_where_noisy(density_map: DensityMap, level: float) -> Molecule | None:
+    density = density_map.density
+    if density.min() == density.max():
+        return None
+    molecule = find_molecule(density, density_map.voxel_size)
+    background, noise = molecule.solvent
+    if noise == 0 or level >= background + _CLEAR * noise or not molecule.mask.any():
+        return None
+    return molecule if bool(((density >= level) & (molecule.mask > 0)).any()) else None
+
+
+def _mask_text(density_map: DensityMap, level: float, molecule: Molecule) -> str:
+    density = density_map.density
+    mass = np.where(density >= max(level, 0), density, 0).astype(np.float64)
+    total, inside = float(mass.sum()), float((mass * molecule.mask).sum())
+    outside = 1 - inside / total if total > 0 else 0.0
+    parts = "" if molecule.n_parts == 1 else f", in {molecule.n_parts} parts"
+    return (
+        f"{density_map.name} is noisy: the noise of its solvent (standard deviation {molecule.solvent.noise:.2g}) "
+        f"reaches the level {level:.3g}. What counts is the molecule, in a soft mask round it{parts}; {outside:.0%} of "
+        f"the density above the level lies outside and is left out ({named('conditioning')} off keeps it)."
+    )

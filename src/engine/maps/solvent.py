@@ -1,0 +1,53 @@
+"""The solvent of a map: its level and its noise, by statistics that the molecule does not disturb.
+
+The molecule lies above the solvent, and noise on both sides of it.  So the noise is told from what lies below the
+solvent's level: the median absolute deviation, times 1.4826, is the standard deviation of Gaussian noise (Rousseeuw &
+Croux, J. Am. Stat. Assoc. 88 (1993) 1273).  Where a program has masked the map its voxels all have one value, which is
+no measurement of noise but the level of the solvent, as that program had it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SIGMAS_OF_DEVIATION = 1.4826
+_FEWEST = 0.005  # of the voxels; of fewer nothing is told
+_MUCH_IS_FLAT = 0.05  # of the voxels
+_LEAST_BELOW = 0.1  # of what was measured; of noise half would be
+
+
+class Solvent(NamedTuple):
+    """In map units."""
+
+    background: float
+    noise: float  # standard deviation; 0.0 where too few voxels tell
+
+
+def solvent_of(density: np.ndarray, where: NDArray[np.bool_], flat: NDArray[np.bool_]) -> Solvent:
+    """
+    Args:
+        density: (nz, ny, nx).
+        where: (nz, ny, nx), which voxels count: of what varies among them the molecule shall be less than half.
+        flat: (nz, ny, nx), which voxels a program has set to one value, see `flat_voxels`.
+    """
+    values = density[where & ~flat].astype(np.float64)
+    masked = np.count_nonzero(flat) > _MUCH_IS_FLAT * density.size
+    if len(values) < max(8, _FEWEST * density.size):
+        return Solvent(float(np.median(density[flat] if masked else density)), 0.0)
+    background = float(np.median(density[flat] if masked else values))
+    below = background - values[values <= background]
+    if len(below) < _LEAST_BELOW * len(values):
+        return Solvent(background, 0.0)
+    return Solvent(background, _SIGMAS_OF_DEVIATION * float(np.median(below)))
+
+
+def flat_voxels(density: np.ndarray) -> NDArray[np.bool_]:
+    """Where a voxel has exactly the value of a neighbour along x, (nz, ny, nx)."""
+    same = np.diff(density, axis=2) == 0
+    flat: NDArray[np.bool_] = np.zeros(density.shape, dtype=bool)
+    flat[:, :, 1:] |= same
+    flat[:, :, :-1] |= same
+    return flat

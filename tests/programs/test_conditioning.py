@@ -1,0 +1,91 @@
+"""Noisy maps and doubtful ones, as both programs take them."""
+
+from __future__ import annotations
+
+import mrcfile
+import numpy as np
+import pytest
+from phantoms import LEVEL, SHAPE, VOXEL_SIZE, blob, two_domains, write_mrc
+from running import call, run_json, training
+from test_programs import read_frames
+
+_SIDES = (40, 44, 48)
+
+
+@pytest.fixture
+def noisy(tmp_path):
+    """A folder with two blobs in much solvent, whose noise reaches the level in both maps."""
+    rng = np.random.default_rng(4)
+    for name, move in (("initial", 0), ("target", 3)):
+        clean = blob((20, 16, 20), _SIDES, 4) + blob((20, 26 + move, 26), _SIDES, 4)
+        write_mrc(tmp_path / f"{name}.mrc", (clean + rng.normal(0, 0.3, _SIDES)).astype(np.float32))
+    return tmp_path
+
+
+def test_of_noisy_maps_both_programs_take_the_molecule_unless_told_not_to(noisy, capsys):
+    n_points = {}
+    for word in ("auto", "off"):
+        run = noisy / word
+        result = call(capsys, *training(noisy, run, 2, 2, "--conditioning", word))
+        assert result.status == 0, result.err
+        n_points[word] = run_json(run)["n_points"]
+        for name in ("initial.mrc", "target.mrc"):
+            assert (f"{name} is noisy: the noise of its solvent" in result.err) == (word == "auto")
+        assert ("(--conditioning off keeps it)" in result.err) == (word == "auto")
+        line = ["predict", "-i", noisy / "initial.mrc", "-t", LEVEL, "--run", run, "-d", noisy / f"frames_{word}"]
+        assert call(capsys, *line, "--frames", 2).status == 0
+    assert n_points["auto"] < 0.5 * n_points["off"]
+    auto, off = (read_frames(noisy / f"frames_{word}")[0] for word in ("auto", "off"))
+    assert auto[0].max() == 0 < off[0].max()
+    middle = (slice(18, 23), slice(14, 19), slice(18, 23))
+    np.testing.assert_array_equal(auto[middle], off[middle])  # not low-passed
+    line = ["predict", "-i", noisy / "initial.mrc", "-t", LEVEL, "--run", noisy / "auto", "-d", noisy / "whole"]
+    assert call(capsys, *line, "--frames", 2, "--conditioning", "off").status == 0
+    np.testing.assert_array_equal(read_frames(noisy / "whole")[0], off)
+
+
+def test_clean_maps_train_the_same_to_the_last_digit(maps, tmp_path, capsys):
+    for word in ("auto", "off"):
+        assert call(capsys, *training(maps, tmp_path / word, 3, 3, "--conditioning", word)).status == 0
+    assert (tmp_path / "auto" / "loss.log").read_bytes() == (tmp_path / "off" / "loss.log").read_bytes()
+
+
+def test_the_recipes_have_defaults_of_their_own(maps, tmp_path, capsys):
+    assert call(capsys, *training(maps, tmp_path / "published", 1, 1)).status == 0
+    assert run_json(tmp_path / "published")["options"]["conditioning"] == "off"
+    line = ["train", "-i0", maps / "initial.mrc", "-t0", LEVEL, "-i1", maps / "target.mrc", "-t1", LEVEL]
+    line += ["-d", tmp_path / "auto", "--recipe", "auto", "-n", 1, "-p", 1, "--seed", 0, "--no-report", "--width", 8]
+    result = call(capsys, *line)
+    assert result.status == 0, result.err
+    assert run_json(tmp_path / "auto")["options"]["conditioning"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"origin": (0, 0, -12.0)}, "% of the density above 0.5 of target.mrc lies outside the box of initial.mrc"),
+        ({"voxel_size": (1, 1, 1)}, "have boxes of equal sides"),
+        ({"mz": 1}, "says mz 1, which makes voxels of 1.5x1.5x30 Å: probably a stack's header, and 1.5 Å is meant"),
+    ],
+    ids=["outside", "1 Å", "mz"],
+)
+def test_geometry_is_not_taken_on_trust(tmp_path, capsys, change, said):
+    density = two_domains()
+    write_mrc(tmp_path / "initial.mrc", density)
+    size = change.get("voxel_size", VOXEL_SIZE)
+    write_mrc(tmp_path / "target.mrc", density, voxel_size=size, origin=change.get("origin", (0.0, 0.0, 0.0)))
+    if "mz" in change:
+        for name in ("initial", "target"):
+            with mrcfile.open(tmp_path / f"{name}.mrc", "r+") as file:
+                file.header.mz, file.header.cella.z = 1, SHAPE[0] * VOXEL_SIZE[0]
+                file.header.ispg = 1
+    result = call(capsys, *training(tmp_path, tmp_path / "run", 1, 1))
+    assert result.status == 0, result.err
+    assert said in result.err
+
+
+def test_too_few_points_for_recipe_auto_are_said_before_any_training(maps, tmp_path, capsys):
+    line = ["train", "-i0", maps / "initial.mrc", "-t0", 0.97, "-i1", maps / "target.mrc", "-t1", LEVEL]
+    result = call(capsys, *line, "-d", tmp_path / "run", "--recipe", "auto")
+    assert result.status == 2 and "too few to train on. Lower it." in result.err
+    assert not (tmp_path / "run").exists()
