@@ -17,9 +17,9 @@ from torch import Tensor
 from ..maps.gaussian_blur import gaussian_blur
 
 ORDERS = tuple(range(2, 13))
-_N_DIRECTIONS = 700  # over half a sphere, about 5 degrees apart
+_N_DIRECTIONS = 600  # over half a sphere, about 5 degrees apart
 _AT_ONCE = 50  # directions
-_ANGLES, _RADII, _HEIGHTS = 48, 8, 15
+_ANGLES, _RADII, _HEIGHTS = 48, 7, 13
 _LEAST_SHARE = 0.4  # of a direction that is up to 4 degrees off
 _OF_AN_ORDER = 4  # axes at most
 _APART = math.cos(math.radians(14))  # two axes of one order
@@ -46,7 +46,10 @@ class Coarse(NamedTuple):
 def find_axes(maps: list[Coarse]) -> list[Axis]:
     """Directions about which all the maps may have an axis through their centres, the likeliest of each order first."""
     directions = torch.cat((_box_axes(), _inertia_axes(maps[0]), _half_sphere(_N_DIRECTIONS)))
-    shares = torch.stack([_shares(coarse, directions) for coarse in maps]).amin(0)  # (n_directions, n_orders)
+    shares = _shares(maps[0], directions)  # (n_directions, n_orders)
+    for coarse in maps[1:]:
+        likely = shares.amax(1) > _LEAST_SHARE
+        shares[likely] = torch.minimum(shares[likely], _shares(coarse, directions[likely]))
     found = []
     for k, order in enumerate(ORDERS):
         column, chosen = shares[:, k].clone(), 0
@@ -78,7 +81,7 @@ def coarse_copy(density: Tensor, centre: Tensor, radius: float) -> Coarse:
 def sample_at(density: Tensor, points: Tensor) -> Tensor:
     """Trilinear interpolation, zero outside; (n, 3) voxels → (n,)."""
     sides = torch.tensor(density.shape, dtype=points.dtype)
-    scaled = (2 * points / (sides - 1).clamp(min=1) - 1).flip(-1).to(density)  # x, y, z from -1 to 1
+    scaled = (points * (2 / (sides - 1).clamp(min=1)) - 1).flip(-1).to(density)  # x, y, z from -1 to 1
     return torch.nn.functional.grid_sample(
         density[None, None], scaled.reshape(1, 1, 1, -1, 3), align_corners=True, padding_mode="zeros"
     ).reshape(-1)

@@ -24,11 +24,17 @@ from .symmetry_axes import sample_at
 _FINEST_BLUR = 0.8  # voxels: what interpolation then loses is next to nothing
 _BLURS = (1 / 8, 1 / 16)  # of the molecule's radius: for finding, and for the motions of domains
 _OUTLINE = 0.25  # of a blurred map's highest value: what is above is the molecule
-_N_POINTS, _N_POINTS_TO_FIT = 20000, 2500
+_N_POINTS, _N_POINTS_TO_FIT = 12000, 1500
+_ROUNDS = (5, 3, 3)  # of Gauss-Newton, at each detail
+_PROBE = 0.25  # voxels, for the slopes
+_DAMPING = 1e-3
+_LONGEST_STEP = 0.12  # of the radius
+_SMALL = 0.05  # voxels
 _CONTROLS = (0.21, 0.37, 0.45, 0.63, 0.71)  # of the angle from one image to the next; no fraction that a larger group has
 _BLOCK = 0.25  # side of a block, of the molecule's radius
 _LEAST_IN_BLOCK = 0.4  # of the mean number of points in a block
 _LEAST_CONTROL = 0.3  # of the mean, for blocks that look the same at any angle
+_FEWEST_OUTSIDE = 100  # voxels from which the noise is taken
 _NOISE_IN_MOLECULE = 1.3  # times the noise outside, which is the least there is
 
 MOST_DIFFERENT = 0.12  # of the difference at other angles
@@ -82,25 +88,27 @@ class LookedAt:
         self.centre = (weights[:, None] * places).sum(0) / weights.sum()
         self._points = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:_N_POINTS]]
         self.radius = max(2.0, float((self._points - self.centre).norm(dim=1).quantile(0.98)))
-        low = (places.amin(0).long() - 2).clamp(min=0)
-        high = places.amax(0).long() + 3
-        part = tuple(slice(int(a), int(b)) for a, b in zip(low, high))
-        self._corner = low.double()
-        self.details, self._noise = [], []
-        for blur in (*(max(_FINEST_BLUR, share * self.radius) for share in _BLURS), _FINEST_BLUR):
-            blurred = gaussian_blur(whole, blur)
-            self.details.append(blurred[part])
-            self._noise.append(_variance_outside(blurred, inside))
+        cells = (self._points / max(4.0, _BLOCK * self.radius)).long()
+        self._block = torch.unique(cells @ torch.tensor([1 << 40, 1 << 20, 1]), return_inverse=True)[1]
         self.outline = outline
+        blurs = [*(max(_FINEST_BLUR, share * self.radius) for share in _BLURS), _FINEST_BLUR]
+        reach = math.ceil(3 * blurs[0])
+        self._corner = (places.amin(0).long() - reach).clamp(min=0).double()
+        first, last = self._corner.long().tolist(), (places.amax(0).long() + reach + 1).tolist()
+        part = whole[tuple(slice(a, b) for a, b in zip(first, last))]
+        self.details = [gaussian_blur(part, blur) for blur in blurs]
+        noisy = float(_variance(whole[~inside])) > 0
+        self._noise = [_variance(gaussian_blur(whole, blur)[~inside]) if noisy else 0.0 for blur in blurs]
 
     def at(self, detail: int, points: Tensor) -> Tensor:
         """The density at positions, (n, 3) → (n,)."""
         return sample_at(self.details[detail], points - self._corner)
 
     def differences(self, detail: int, rotations: Tensor, centre: Tensor, n_points: int = _N_POINTS) -> Tensor:
-        """The turned map less the map, at points of the molecule; (g, n)."""
+        """The turned map less the map, at points of the molecule; (g, 3, 3) about (3,) or (g, 3) → (g, n)."""
         points = self._points[:n_points]
-        turned = torch.einsum("gij,nj->gni", rotations, points - centre) + centre
+        about = centre.reshape(-1, 1, 3)
+        turned = (points - about) @ rotations.mT + about
         values = self.at(detail, turned.reshape(-1, 3)).reshape(len(rotations), -1)
         return values - self.at(detail, points)
 
@@ -126,13 +134,10 @@ class LookedAt:
 
     def _worst(self, squares: Tensor) -> float:
         """The largest share that a block of the molecule has."""
-        cells = (self._points / max(4.0, _BLOCK * self.radius)).long()
-        block = torch.unique(cells, dim=0, return_inverse=True)[1]
-        n = int(block.max()) + 1
-        counts = torch.bincount(block, minlength=n).double()
+        counts = torch.bincount(self._block).double()
         noise = 2 * _NOISE_IN_MOLECULE * self._noise[1]
         own, other = (
-            (torch.zeros(n, dtype=torch.float64).index_add_(0, block, values) / counts - noise).clamp(min=0)
+            (torch.zeros_like(counts).index_add_(0, self._block, values) / counts - noise).clamp(min=0)
             for values in (squares[0], squares[1:].mean(0))
         )
         other = other.clamp(min=max(_LEAST_CONTROL * float(other.mean()), 1e-30))
@@ -143,35 +148,33 @@ def fitted(name: str, frame: Frame, maps: Sequence[LookedAt], details: Sequence[
     """The frame in which the maps differ least from their images: Gauss-Newton, from coarse to fine."""
     rotations = generators(name)
     radius = max(each.radius for each in maps)
+    scale = torch.tensor([_PROBE / radius] * 3 + [_PROBE] * 3, dtype=torch.float64)
+    probes = torch.diag(scale)
     for detail in details:
         for _ in range(_ROUNDS[detail]):
-            step = torch.cat((torch.full((3,), _PROBE / radius), torch.full((3,), _PROBE))).double()
-            tried = [frame, *(_moved(frame, change) for change in torch.diag(step))]
-            residuals = torch.stack([_residuals(each, rotations, maps, detail) for each in tried])
+            tried = [frame, *(_moved(frame, change) for change in probes)]
+            residuals = _residuals(tried, rotations, maps, detail)
             slopes = (residuals[1:] - residuals[0]) / _PROBE  # (6, n), per voxel at the molecule's rim
             normal = slopes @ slopes.T
             damped = normal + _DAMPING * normal.diagonal().mean().clamp(min=1e-12) * torch.eye(6, dtype=torch.float64)
             change = -torch.linalg.solve(damped, slopes @ residuals[0])
             change *= min(1.0, _LONGEST_STEP * radius / max(float(change.norm()), 1e-12))
-            frame = _moved(frame, change * step / _PROBE)
+            frame = _moved(frame, change * scale / _PROBE)
             if float(change.norm()) < _SMALL:
                 break
     return frame
 
 
-_ROUNDS = (6, 4, 4)
-_PROBE = 0.25  # voxels
-_DAMPING = 1e-3
-_LONGEST_STEP = 0.12  # of the radius
-_SMALL = 0.02  # voxels
-
-
-def _residuals(frame: Frame, rotations: Tensor, maps: Sequence[LookedAt], detail: int) -> Tensor:
-    turned = frame.axes @ rotations @ frame.axes.T
+def _residuals(frames: Sequence[Frame], rotations: Tensor, maps: Sequence[LookedAt], detail: int) -> Tensor:
+    """What the maps differ by from their images in each frame, in units of their own spread; (n_frames, n)."""
+    axes, centres = torch.stack([frame.axes for frame in frames]), torch.stack([frame.centre for frame in frames])
+    turned = axes[:, None] @ rotations @ axes.mT[:, None]  # (n_frames, n_generators, 3, 3)
+    centres = centres[:, None].expand(turned.shape[:3])
     parts = []
     for each in maps:
-        parts.append(each.differences(detail, turned, frame.centre, _N_POINTS_TO_FIT).ravel() / each.details[detail].std())
-    return torch.cat(parts).double()
+        off = each.differences(detail, turned.flatten(0, 1), centres.flatten(0, 1), _N_POINTS_TO_FIT)
+        parts.append(off.reshape(len(frames), -1) / each.details[detail].std())
+    return torch.cat(parts, 1).double()
 
 
 def _moved(frame: Frame, change: Tensor) -> Frame:
@@ -179,10 +182,9 @@ def _moved(frame: Frame, change: Tensor) -> Frame:
     return Frame(rotation_by(change[:3]) @ frame.axes, frame.centre + change[3:])
 
 
-def _variance_outside(blurred: Tensor, inside: Tensor) -> float:
+def _variance(outside: Tensor) -> float:
     """Of the noise round the molecule: from the median, which what else there is hardly moves; 0 where it is empty."""
-    outside = blurred[~inside]
-    if len(outside) < 100:
+    if len(outside) < _FEWEST_OUTSIDE:
         return 0.0
-    outside = outside[:: max(1, len(outside) // 200_000)]
-    return float((1.4826 * (outside - outside.median()).abs().median()) ** 2)
+    some = outside[:: max(1, len(outside) // 100_000)]
+    return float((1.4826 * (some - some.median()).abs().median()) ** 2)
