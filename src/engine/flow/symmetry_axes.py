@@ -20,6 +20,7 @@ ORDERS = tuple(range(2, 13))
 _N_DIRECTIONS = 600  # over half a sphere, about 5 degrees apart
 _AT_ONCE = 50  # directions
 _ANGLES, _RADII, _HEIGHTS = 48, 7, 13
+_ROUNDEST = 2  # axes about which the map is the most even, looked at closely
 _LEAST_SHARE = 0.4  # of a direction that is up to 4 degrees off
 _OF_AN_ORDER = 4  # axes at most
 _APART = math.cos(math.radians(14))  # two axes of one order
@@ -46,10 +47,13 @@ class Coarse(NamedTuple):
 def find_axes(maps: list[Coarse]) -> list[Axis]:
     """Directions about which all the maps may have an axis through their centres, the likeliest of each order first."""
     directions = torch.cat((_box_axes(), _inertia_axes(maps[0]), _half_sphere(_N_DIRECTIONS)))
-    shares = _shares(maps[0], directions)  # (n_directions, n_orders)
+    powers = _powers(maps[0], directions)
+    closer = _roundest(maps[0], directions, powers.sum(1))
+    directions, powers = torch.cat((directions, closer)), torch.cat((powers, _powers(maps[0], closer)))
+    shares = _shares(powers)  # (n_directions, n_orders)
     for coarse in maps[1:]:
         likely = shares.amax(1) > _LEAST_SHARE
-        shares[likely] = torch.minimum(shares[likely], _shares(coarse, directions[likely]))
+        shares[likely] = torch.minimum(shares[likely], _shares(_powers(coarse, directions[likely])))
     found = []
     for k, order in enumerate(ORDERS):
         column, chosen = shares[:, k].clone(), 0
@@ -101,15 +105,44 @@ def across_by_half_a_turn(coarse: Coarse, direction: Tensor) -> Tensor:
     return torch.cos(best) * first[0] + torch.sin(best) * second[0]
 
 
-def _shares(coarse: Coarse, directions: Tensor) -> Tensor:
-    """Of the power that is not the same all round, what an axis of each order keeps; (n, 3) → (n, n_orders)."""
-    shares = []
-    for part in directions.split(_AT_ONCE):
-        power = _waves(coarse, part)[0].abs().square().sum((1, 2))[:, 1:]  # (n, n_m), from m = 1
-        m = torch.arange(1, power.shape[1] + 1)
-        kept = torch.stack([power[:, m % n == 0].sum(1) for n in ORDERS], dim=1)
-        shares.append(kept / power.sum(1, keepdim=True).clamp(min=1e-30))
-    return torch.cat(shares)
+def _roundest(coarse: Coarse, directions: Tensor, uneven: Tensor) -> Tensor:
+    """Axes about which the map is nearest to the same all round, found closely.
+
+    A ring of many subunits seen a little askew has waves of low m that are larger than its own.
+
+    Args:
+        uneven: (n,), power of what is not the same all round each direction.
+    """
+    found = []
+    for _ in range(_ROUNDEST):
+        best = directions[int(uneven.argmin())]
+        uneven = uneven.masked_fill((directions @ best).abs() > _APART, math.inf)
+        for reach in (math.radians(3), math.radians(1)):
+            near = _near(best, reach)
+            best = near[int(_powers(coarse, near).sum(1).argmin())]
+        found.append(best)
+    return torch.stack(found)
+
+
+def _near(direction: Tensor, reach: float) -> Tensor:
+    """The direction and 24 round it, a square with so many radians from one to the next; (25, 3)."""
+    first, second = torch.linalg.svd(direction[None]).Vh[1:]
+    steps = torch.arange(-2, 3, dtype=torch.float64) * reach / 2
+    moved = direction + steps[:, None, None] * first + steps[None, :, None] * second
+    return torch.nn.functional.normalize(moved.reshape(-1, 3), dim=1)
+
+
+def _shares(powers: Tensor) -> Tensor:
+    """Of the power that is not the same all round, what an axis of each order keeps; (n, n_m) → (n, n_orders)."""
+    m = torch.arange(1, powers.shape[1] + 1)
+    kept = torch.stack([powers[:, m % n == 0].sum(1) for n in ORDERS], dim=1)
+    return kept / powers.sum(1, keepdim=True).clamp(min=1e-30)
+
+
+def _powers(coarse: Coarse, directions: Tensor) -> Tensor:
+    """Power of each wave about each direction but of that which is the same all round; (n, 3) → (n, n_m)."""
+    parts = [_waves(coarse, part)[0].abs().square().sum((1, 2))[:, 1:] for part in directions.split(_AT_ONCE)]
+    return torch.cat(parts)
 
 
 def _waves(coarse: Coarse, directions: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -124,8 +157,8 @@ def _waves(coarse: Coarse, directions: Tensor) -> tuple[Tensor, tuple[Tensor, Te
     points = (
         heights[:, None, None, None] * directions[:, None, None, None]
         + radii[:, None, None] * round_about[:, None, None]
-    )  # (n, n_z, n_r, n_φ, 3)
-    values = sample_at(coarse.density, points.reshape(-1, 3) + coarse.centre).reshape(points.shape[:-1])
+    ).to(coarse.density)  # (n, n_z, n_r, n_φ, 3)
+    values = sample_at(coarse.density, points.reshape(-1, 3) + coarse.centre.to(points)).reshape(points.shape[:-1])
     return torch.fft.rfft(values) * radii.sqrt().to(values)[:, None], (first, second)
 
 

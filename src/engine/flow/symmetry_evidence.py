@@ -30,16 +30,24 @@ _PROBE = 0.25  # voxels, for the slopes
 _DAMPING = 1e-3
 _LONGEST_STEP = 0.12  # of the radius
 _SMALL = 0.05  # voxels
-_CONTROLS = (0.21, 0.37, 0.45, 0.63, 0.71)  # of the angle from one image to the next; no fraction that a larger group has
+_ACROSS = 1e-3
+_CONTROLS = (
+    0.21,
+    0.37,
+    0.45,
+    0.63,
+    0.71,
+)  # of the angle from one image to the next; no fraction that a larger group has
 _BLOCK = 0.25  # side of a block, of the molecule's radius
 _LEAST_IN_BLOCK = 0.4  # of the mean number of points in a block
 _LEAST_CONTROL = 0.3  # of the mean, for blocks that look the same at any angle
 _FEWEST_OUTSIDE = 100  # voxels from which the noise is taken
 _NOISE_IN_MOLECULE = 1.3  # times the noise outside, which is the least there is
+_NOISE_IN_BLOCK = 2.0  # by chance one of many blocks has more than the mean
 
-MOST_DIFFERENT = 0.12  # of the difference at other angles
-MOST_DIFFERENT_SOMEWHERE = 0.5
-LEAST_FEATURES = 0.01  # difference at other angles, of the density's variance
+MOST_DIFFERENT = 0.15  # of the difference at other angles
+MOST_DIFFERENT_SOMEWHERE = 0.4
+LEAST_FEATURES = 0.02  # difference at other angles, of the density's variance
 
 
 class Frame(NamedTuple):
@@ -113,16 +121,14 @@ class LookedAt:
         return values - self.at(detail, points)
 
     def correlations(self, detail: int, rotations: Tensor, centre: Tensor) -> Tensor:
-        """Of the map with its turned self, about zero, over the molecule; (g,)."""
+        """Of the map with its turned self, about zero: <a, b>/|a|², as turning keeps |a|; (g,)."""
         density = self.at(detail, self._points).double()
         turned = density + self.differences(detail, rotations, centre)
-        return turned @ density / (turned.norm(dim=1) * density.norm()).clamp(min=1e-30)
+        return turned @ density / (density @ density).clamp(min=1e-30)
 
-    def evidence(self, rotation: Tensor, order: int, centre: Tensor, detail: int = 2) -> Evidence:
-        """For a rotation by 1/order of a turn."""
-        turn = turn_of(rotation)
-        steps = [(round(i * order / len(_CONTROLS)) + share) for i, share in enumerate(_CONTROLS)]
-        both = torch.stack([rotation, *(rotation_by(turn * step) for step in steps)])
+    def evidence(self, rotation: Tensor, controls: Tensor, centre: Tensor, detail: int = 2) -> Evidence:
+        """For a rotation of a group, and others like it that are in no group to which it belongs; (3, 3), (n, 3, 3)."""
+        both = torch.cat((rotation[None], controls))
         squares = self.differences(detail, both, centre).double().square()
         noise = 2 * _NOISE_IN_MOLECULE * self._noise[detail]
         own, other = float(squares[0].mean()), float(squares[1:].mean())
@@ -135,7 +141,7 @@ class LookedAt:
     def _worst(self, squares: Tensor) -> float:
         """The largest share that a block of the molecule has."""
         counts = torch.bincount(self._block).double()
-        noise = 2 * _NOISE_IN_MOLECULE * self._noise[1]
+        noise = 2 * _NOISE_IN_BLOCK * self._noise[1]
         own, other = (
             (torch.zeros_like(counts).index_add_(0, self._block, values) / counts - noise).clamp(min=0)
             for values in (squares[0], squares[1:].mean(0))
@@ -144,9 +150,38 @@ class LookedAt:
         return float((own / other)[counts > _LEAST_IN_BLOCK * counts.mean()].max())
 
 
+def controls_of(turning: Tensor) -> Tensor:
+    """Rotations to compare with those that make a group, (1 or 2, 3, 3) → (1 or 2, n, 3, 3).
+
+    They turn by other angles about the same axis.  Half a turn across the main axis of Dn is compared with half turns
+    about other directions across it: what a quarter does to a belt or a bundle would tell nothing.
+    """
+    main = turn_of(turning[0])
+    order = _order(turning[0])
+    controls = [_others(main, order)]
+    for rotation in turning[1:]:
+        turn = turn_of(rotation)
+        if abs(float(turn @ main)) < _ACROSS and _order(rotation) == 2:
+            about = _others(main / 2, 2 * order)
+            controls.append(about @ rotation @ about.mT)
+        else:
+            controls.append(_others(turn, _order(rotation)))
+    return torch.stack(controls)
+
+
+def _others(turn: Tensor, order: int) -> Tensor:
+    """Turns by angles that are no multiples of the one given, all the way round; (n, 3, 3)."""
+    steps = [round(i * order / len(_CONTROLS)) + share for i, share in enumerate(_CONTROLS)]
+    return torch.stack([rotation_by(turn * step) for step in steps])
+
+
+def _order(rotation: Tensor) -> int:
+    return round(2 * math.pi / float(turn_of(rotation).norm()))
+
+
 def fitted(name: str, frame: Frame, maps: Sequence[LookedAt], details: Sequence[int] = (0, 1, 2)) -> Frame:
     """The frame in which the maps differ least from their images: Gauss-Newton, from coarse to fine."""
-    rotations = generators(name)
+    rotations, begun = generators(name), frame.centre
     radius = max(each.radius for each in maps)
     scale = torch.tensor([_PROBE / radius] * 3 + [_PROBE] * 3, dtype=torch.float64)
     probes = torch.diag(scale)
@@ -162,6 +197,9 @@ def fitted(name: str, frame: Frame, maps: Sequence[LookedAt], details: Sequence[
             frame = _moved(frame, change * scale / _PROBE)
             if float(change.norm()) < _SMALL:
                 break
+    if len(rotations) == 1:  # any point of the axis will do: the one nearest to where it began
+        axis = frame.axes[:, 0]
+        return Frame(frame.axes, frame.centre + ((begun - frame.centre) @ axis) * axis)
     return frame
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +15,11 @@ from torch import Tensor
 from ..errors import InputError, named
 from .symmetry import Symmetry, generators, group_in_frame, standard_rotations, turn_of
 from .symmetry_axes import Axis, Coarse, across_by_half_a_turn, coarse_copy, find_axes
-from .symmetry_evidence import Frame, LookedAt, fitted
+from .symmetry_evidence import Evidence, Frame, LookedAt, controls_of, fitted
 
 _DIRECTIONS = 10  # looked at closely, at most
 _SAME = math.cos(math.radians(10))  # two directions of one axis
+_NEARLY = math.cos(math.radians(18))  # less than two axes of any group are apart, if one's order divides the other's
 _LEAST_ALIKE = 0.7  # correlation of a map with its turned self where the user says what its symmetry is
 _ANGLE_OFF = 0.1  # of the cosine of the angle between two axes
 _HOPELESS = 0.8  # of the difference at other angles, before the fine fit
@@ -28,7 +29,13 @@ class Found(NamedTuple):
     """A group, and how well the maps keep it."""
 
     symmetry: Symmetry
-    alike: tuple[float, ...]  # correlation of each map with its turned self
+    alike: tuple[float, ...]  # correlation of each map with its turned self, at the detail of domains
+
+    def text(self) -> str:
+        """As in "C3 about z (0.99 in both)"."""
+        numbers = [f"{value:.2f}" for value in self.alike]
+        said = f"{numbers[0]} in both" if len(numbers) == 2 and len(set(numbers)) == 1 else " and ".join(numbers)
+        return f"{self.symmetry.name} about {self.symmetry.axis_text()} ({said})"
 
 
 def find_symmetry(
@@ -68,9 +75,11 @@ def _largest(
     axes: list[list[Axis]], coarse: Coarse, centre: Tensor, maps: Sequence[LookedAt]
 ) -> tuple[str, Frame] | None:
     """The group of the highest order that holds in all maps."""
-    cyclic = []
+    cyclic: list[tuple[int, tuple[str, Frame]]] = []
     for of_direction in axes:
         for axis in of_direction:  # from the highest order down
+            if any(n % axis.order == 0 and _nearly_along(axis, found) for n, (_, found) in cyclic):
+                break
             group = _held(f"C{axis.order}", Frame(_frame_along(axis.direction), centre), maps)
             if group is not None:
                 cyclic.append((axis.order, group))
@@ -112,7 +121,7 @@ def _named(
         frames += [frame for word, frame in _of_several_axes(found) if word == name]
     frames.sort(key=lambda frame: -min(_alike(name, frame, each, 0) for each in maps))
     best = max((fitted(name, frame, maps) for frame in frames[:3]), key=lambda f: min(_alike(name, f, m) for m in maps))
-    alike = min(_alike(name, best, each, 1) for each in maps)
+    alike = min(_alike(name, best, each) for each in maps)
     if alike < _LEAST_ALIKE:
         raise InputError(
             f"The maps are not {name}: turned so about any axis they correlate with themselves by {alike:.2f} at best. "
@@ -124,21 +133,21 @@ def _named(
 def _held(name: str, frame: Frame, maps: Sequence[LookedAt]) -> tuple[str, Frame] | None:
     """The group in its best place, if it holds there in all maps."""
     turning = generators(name)
-    orders = [_order(each) for each in turning]
+    controls = controls_of(turning)
 
-    def evidence(frame: Frame, hopeless: bool = False) -> bool:
-        for rotation, order in zip(frame.axes @ turning @ frame.axes.T, orders):
-            for each in maps:
-                seen = each.evidence(rotation, order, frame.centre, 1 if hopeless else 2)
-                if (seen.different > _HOPELESS) if hopeless else not seen.holds:
-                    return False
-        return True
+    def every(frame: Frame, detail: int, passes: Callable[[Evidence], bool]) -> bool:
+        axes = frame.axes
+        return all(
+            passes(each.evidence(axes @ rotation @ axes.T, axes @ others @ axes.T, frame.centre, detail))
+            for rotation, others in zip(turning, controls)
+            for each in maps
+        )
 
     frame = fitted(name, frame, maps, (0, 1))
-    if not evidence(frame, hopeless=True):
+    if not every(frame, 1, lambda seen: seen.different < _HOPELESS):
         return None
     frame = fitted(name, frame, maps, (2,))
-    return (name, frame) if evidence(frame) else None
+    return (name, frame) if every(frame, 2, lambda seen: seen.holds) else None
 
 
 _OF_SEVERAL = ("I", "O", "T")
@@ -181,6 +190,11 @@ def _axes_of(rotations: Tensor) -> list[tuple[int, Tensor]]:
     return found
 
 
+def _nearly_along(axis: Axis, frame: Frame) -> bool:
+    """Whether a fit would end at that frame's main axis again."""
+    return abs(float(axis.direction @ frame.axes[:, 0])) > _NEARLY
+
+
 def _order(rotation: Tensor) -> int:
     angle = float(turn_of(rotation).norm())
     return max(1, round(2 * math.pi / angle)) if angle > 1e-6 else 1
@@ -207,7 +221,7 @@ def _frame_along(axis: Tensor, across: Tensor | None = None) -> Tensor:
     return torch.stack((first, second, torch.linalg.cross(first, second)), 1)
 
 
-def _alike(name: str, frame: Frame, density: LookedAt, detail: int = 2) -> float:
+def _alike(name: str, frame: Frame, density: LookedAt, detail: int = 1) -> float:
     """The least correlation of a map with what a generator of the group makes of it."""
     rotations = frame.axes @ generators(name) @ frame.axes.T
     return float(density.correlations(detail, rotations, frame.centre).min())
