@@ -47,11 +47,17 @@ def begin(
     kept = [above_level(density_map, level) for density_map, level in zip((initial, target), levels)]
     symmetry = None
     if options.symmetry is not None:
-        from ..engine.flow.symmetry import find_symmetry
+        from ..engine.flow.symmetry_search import find_symmetry
 
-        symmetry = find_symmetry(options.symmetry, *kept)
-        if symmetry is not None:
-            reporter.note(f"The flow keeps the symmetry {symmetry.name}.")
+        found = find_symmetry(options.symmetry, (initial.density, target.density), levels)
+        if found is not None:
+            symmetry = found.symmetry
+            compete = options.symmetry == "auto" and options.recipe == "auto"
+            reporter.note(
+                f"The maps look {found.text()}; flows that keep it compete with free ones."
+                if compete
+                else f"The flow keeps the symmetry {symmetry.name} about {symmetry.axis_text()}."
+            )
     held_out = None
     if options.hold_out is not None:
         block = max(_BLOCK_VOXELS, _BLOCK / voxel_side(initial.voxel_size))

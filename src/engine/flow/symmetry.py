@@ -1,31 +1,21 @@
-"""Point groups Cn and Dn: naming them, and finding them in a map.
+"""Point groups Cn, Dn, T, O and I: naming them, and what they do to points.
 
 Rotations act on (z, y, x) about a centre; lengths are in units of the longest box side.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import InputError, named
-from ..maps.deposit import deposit
-from ..maps.gaussian_blur import gaussian_blur
-from ..maps.preparation import bin_density
+from ..errors import InputError
 
 _LARGEST_ORDER = 60
-_ORDERS_LOOKED_FOR = (12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2)
-_ALIKE = 0.95  # correlation of a map with its turned self above which it counts as symmetric
-_LEAST_ALIKE = 0.7  # the same where the user says that it is
-_SMOOTH = 1.0  # voxels, standard deviation of the blur before they are compared
-_SIDE_LOOKED_AT = 32  # voxels a side that a map is binned to before looking
+_ALONG = 2.0  # degrees within which an axis is said to be one of the box's
 
 
 class Symmetry(NamedTuple):
@@ -41,12 +31,16 @@ class Symmetry(NamedTuple):
 
     def axis(self) -> Tensor:
         """The direction of the main axis, (3,)."""
-        rotation = self.rotations[1]
-        if torch.allclose(rotation, rotation.T, atol=1e-6):  # by 180 degrees: (R + 1)/2 is the projection on the axis
-            projection = (rotation + torch.eye(3).to(rotation)) / 2
-            return torch.nn.functional.normalize(projection[:, projection.diagonal().argmax()], dim=0)
-        difference = rotation - rotation.T
-        return torch.nn.functional.normalize(torch.stack((difference[2, 1], difference[0, 2], difference[1, 0])), dim=0)
+        return torch.nn.functional.normalize(turn_of(self.rotations[1]), dim=0)
+
+    def axis_text(self) -> str:
+        """The main axis in words: "z", or its direction "(0.12, 0.30, 0.95)" in the order x, y, z."""
+        axis = self.axis().double()
+        along = int(axis.abs().argmax())
+        if float(axis.abs()[along]) > math.cos(math.radians(_ALONG)):
+            return "zyx"[along]
+        x, y, z = (float(length) for length in (axis * axis[along].sign()).flip(0))
+        return f"({x:.2f}, {y:.2f}, {z:.2f})"
 
     def images(self, points: Tensor) -> Tensor:
         """The points turned by each rotation; (n, 3) → (g, n, 3)."""
@@ -58,100 +52,102 @@ class Symmetry(NamedTuple):
 
 
 def point_group(name: str, centre: Tensor, axis: int = 0) -> Symmetry:
-    """The group C1, C2 … or D2, D3 …
+    """The group C1, C2 …, D2, D3 …, T, O or I along the axes of the box.
 
     Args:
-        name: C or D and the order of the main axis.
-        centre: (3,), a point of the axis; for Dn that where the axes meet.
+        name: C or D and the order of the main axis, or T, O or I.
+        centre: (3,), a point of the axis; where there are several axes that where they meet.
         axis: along which the main axis lies: 0 for z, 1 for y, 2 for x.  The second axis of Dn is the next of z, y, x
-            and z again.
+            and z again; T, O and I have two-fold axes along all three (O: four-fold).
     Raises:
         InputError: another name, or an order above 60.
     """
-    match = re.fullmatch(r"([CD])(\d+)", name.upper())
+    return group_in_frame(name, centre, torch.eye(3, dtype=torch.float64).roll(axis, 0))
+
+
+def group_in_frame(name: str, centre: Tensor, frame: Tensor) -> Symmetry:
+    """The same about any axes.
+
+    Args:
+        frame: (3, 3) a rotation, whose columns are the directions (z, y, x) that the group's first, second and third
+            axis get: the main axis of Cn, Dn is the first one, a two-fold axis of Dn the second one.
+    Raises:
+        InputError: as `point_group`.
+    """
+    return Symmetry(name.upper(), frame @ standard_rotations(name) @ frame.T, centre)
+
+
+def standard_rotations(name: str) -> Tensor:
+    """(g, 3, 3) float64, with the main axis along the first direction; the identity comes first.
+
+    Raises:
+        InputError: as `point_group`.
+    """
+    return _closed(generators(name))
+
+
+def generators(name: str) -> Tensor:
+    """(1 or 2, 3, 3), rotations that make the group: one about the main axis first.
+
+    Raises:
+        InputError: as `point_group`.
+    """
+    word = name.upper()
+    cycle = torch.eye(3, dtype=torch.float64).roll(1, 0)  # three-fold, about the diagonal
+    if word in ("T", "O"):
+        return torch.stack((about_first_axis(math.pi if word == "T" else math.pi / 2), cycle))
+    if word == "I":  # a five-fold axis goes through (0, 1, φ), see Coxeter, Regular Polytopes, 3.7
+        golden = (1 + math.sqrt(5)) / 2
+        along = torch.tensor([0.0, 1.0, golden], dtype=torch.float64)
+        return torch.stack((rotation_by(2 * math.pi / 5 * along / along.norm()), cycle))
+    match = re.fullmatch(r"([CD])(\d+)", word)
     n = int(match.group(2)) if match else 0
     if not match or not 1 <= n <= _LARGEST_ORDER or (match.group(1) == "D" and n < 2):
         raise InputError(
-            f"Unknown symmetry {name!r}: wanted is C1 to C{_LARGEST_ORDER}, D2 to D{_LARGEST_ORDER}, or auto."
+            f"Unknown symmetry {name!r}: wanted is C1 to C{_LARGEST_ORDER}, D2 to D{_LARGEST_ORDER}, T, O, I, or auto."
         )
-    main = [_rotation(axis, 2 * math.pi * k / n) for k in range(n)]
-    if match.group(1) == "D":
-        across = _rotation((axis + 1) % 3, math.pi)
-        main += [rotation @ across for rotation in main]
-    return Symmetry(name.upper(), torch.stack(main), centre)
+    main = about_first_axis(2 * math.pi / n)
+    flip = torch.diag(torch.tensor([-1.0, 1.0, -1.0], dtype=torch.float64))
+    return torch.stack((main, flip)) if match.group(1) == "D" else main[None]
 
 
-def find_symmetry(name: str, *densities: NDArray[np.float32]) -> Symmetry | None:
-    """A symmetry that all the densities have, about an axis of the box.
-
-    The axis goes through the box's middle, where reconstructions have it, or else through the centre of mass of the
-    first density.
-
-    Args:
-        name: C3, D7 …, or auto for the highest Cn or Dn that there is.
-        densities: (nz, ny, nx) each, on one grid, empty outside the molecule.
-    Returns:
-        None where there is none (auto), or where the group is C1.
-    Raises:
-        InputError: the densities have not the symmetry that was named, or there is none of that name.
-    """
-    side = max(densities[0].shape)
-    small = [_Small.of(density, max(1, side // _SIDE_LOOKED_AT)) for density in densities]
-    middle = torch.tensor(densities[0].shape, dtype=torch.float64) / (2 * side)
-    half = torch.full((3,), 0.5 / side, dtype=torch.float64)  # where voxel n/2 is the middle
-    mass_centre = (small[0].points * small[0].weights[:, None]).sum(0) / small[0].weights.sum()
-    axes = list(itertools.product(range(3), (middle, middle + half, mass_centre)))
-
-    def best(group: str) -> tuple[float, Symmetry]:
-        found = [point_group(group, centre, axis) for axis, centre in axes]
-        likeness = [min(each.likeness(symmetry) for each in small) for symmetry in found]
-        k = int(np.argmax(likeness))
-        return likeness[k], found[k].to(torch.zeros(1))
-
-    if name != "auto":
-        likeness, symmetry = best(name)
-        if likeness < _LEAST_ALIKE:
-            raise InputError(
-                f"The maps are not {name.upper()}: turned so about the axes of the box they correlate with themselves "
-                f"by {likeness:.2f} at best. Leave {named('symmetry')} out, or turn the maps first."
-            )
-        return symmetry if symmetry.order > 1 else None
-    for n in _ORDERS_LOOKED_FOR:
-        if best(f"C{n}")[0] > _ALIKE:
-            return next(symmetry for likeness, symmetry in map(best, (f"D{n}", f"C{n}")) if likeness > _ALIKE)
-    return None
+def about_first_axis(angle: float) -> Tensor:
+    """(3, 3), by an angle in radians."""
+    return rotation_by(torch.tensor([angle, 0.0, 0.0], dtype=torch.float64))
 
 
-def _rotation(axis: int, angle: float) -> Tensor:
-    """By an angle (radians) about one of z, y, x; (3, 3)."""
-    i, j = [k for k in range(3) if k != axis]
-    rotation = torch.eye(3, dtype=torch.float64)
-    rotation[i, i] = rotation[j, j] = math.cos(angle)
-    rotation[i, j], rotation[j, i] = -math.sin(angle), math.sin(angle)
-    return rotation
+def rotation_by(turn: Tensor) -> Tensor:
+    """(3,) axis times radians → (3, 3)."""
+    x, y, z = turn
+    zero = torch.zeros_like(x)
+    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero)).reshape(3, 3)
+    return torch.linalg.matrix_exp(cross)
 
 
-class _Small(NamedTuple):
-    """A binned density and its points, in units of the box's longest side."""
+def turn_of(rotation: Tensor) -> Tensor:
+    """Axis times angle of a rotation, (3,)."""
+    angle = torch.acos(((rotation.trace() - 1) / 2).clamp(-1, 1))
+    if float(angle) > math.pi - 1e-4:
+        projection = (rotation + torch.eye(3).to(rotation)) / 2
+        return torch.nn.functional.normalize(projection[:, projection.diagonal().argmax()], dim=0) * angle
+    difference = rotation - rotation.T
+    across = torch.stack((difference[2, 1], difference[0, 2], difference[1, 0]))
+    return torch.nn.functional.normalize(across, dim=0) * angle
 
-    shape: tuple[int, int, int]
-    voxel: float
-    points: Tensor  # (n, 3)
-    weights: Tensor  # (n,)
 
-    @classmethod
-    def of(cls, density: NDArray[np.float32], bin_size: int) -> _Small:
-        voxel = bin_size / max(density.shape)
-        density = bin_density(density, bin_size)
-        support = np.argwhere(density > 0)
-        nz, ny, nx = density.shape
-        points = (torch.from_numpy(support) + 0.5) * voxel
-        return cls((nz, ny, nx), voxel, points, torch.from_numpy(density[tuple(support.T)]).double())
+def _closed(made_of: Tensor) -> Tensor:
+    """All products, breadth first: the identity, then the generators."""
+    found = torch.eye(3, dtype=torch.float64)[None]
+    while True:
+        products = (made_of[:, None] @ found[None]).reshape(-1, 3, 3)
+        more = _distinct(torch.cat((found, products)))
+        if len(more) == len(found):
+            return found
+        found = more
 
-    def likeness(self, symmetry: Symmetry) -> float:
-        """The least correlation of the density with an image of itself; 1 for C1."""
-        own, *others = (self._deposited(image) for image in symmetry.images(self.points))
-        return min((float((other * own).sum() / (other.norm() * own.norm())) for other in others), default=1.0)
 
-    def _deposited(self, points: Tensor) -> Tensor:
-        return gaussian_blur(deposit(points / self.voxel - 0.5, self.weights, self.shape), _SMOOTH)
+def _distinct(rotations: Tensor) -> Tensor:
+    """Each once, in the order in which they first come."""
+    apart = torch.cdist(rotations.reshape(-1, 9), rotations.reshape(-1, 9))
+    earlier = torch.ones_like(apart, dtype=torch.bool).tril(-1)
+    return rotations[~((apart < 1e-4) & earlier).any(1)]

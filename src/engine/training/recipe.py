@@ -3,9 +3,9 @@
     1. Several starts on a coarse grid: a network, and rigid domains of several sizes, each by transport and then by
        correlation.  They follow the nearest way.  So there is another start, domains that are docked into the target
        wherever they fit, what the network found among the candidates; if these explain the target, no more is tried.
-       Which of them has found the right matching is not
-       seen in the loss: they are compared by their correlation with the target at finer detail than they were trained
-       on, less a price for strain and folds.
+       Which of them has found the right matching is not seen in the loss: they are compared by their correlation with
+       the target at finer detail than they were trained on, less a price for strain and folds.  Where both maps have a
+       symmetry, flows that keep it compete with free ones, and win if they end alike.
     2. The best goes on from coarse to fine detail, by correlation: both maps blurred at first, at last the
        generated map at the resolution of the target.
 
@@ -54,6 +54,7 @@ _RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, o
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
 _EXPLAINED = 0.9  # score of docked domains above which few rigid motions explain the target: no more starts
 _REFINING_RATES = (1e-3, 5e-4, 2.5e-4, 1e-4)
+_TIE = 0.003  # correlation by which a free flow must be better than one that keeps a symmetry of both maps
 _FINE_BLUR = 1.0  # Å, at which starts are compared
 
 
@@ -77,11 +78,14 @@ class Start(NamedTuple):
     flow: str
     n_domains: int | None = None
     turn: tuple[int, float] | None = None  # of the units of a symmetry, see `DomainField.turn_units`
+    symmetry: str | None = None  # that it keeps
 
     def __str__(self) -> str:
         if self.flow == "docked":
             return "docked domains"
         text = self.flow if self.n_domains is None else f"{self.n_domains} domains"
+        if self.symmetry is not None:
+            text += f" in {self.symmetry}"
         if self.turn is None:
             return text
         direction, angle = self.turn
@@ -95,7 +99,7 @@ class AutoTraining:
         initial, target: on one grid.
         options: levels, seed, symmetry, flow and whatever of depth, width and epsilon is not to be the default.
         target_blur: Å, standard deviation of the Gaussian that makes the initial as coarse as the target.
-        symmetry: of both maps.
+        symmetry: of both maps; where `options.symmetry` is auto a proposal, and flows without it compete.
         device: where to compute.
         held_out: (nz, ny, nx), voxels of the target that it is not to see.
     """
@@ -255,7 +259,7 @@ class AutoTraining:
         pair = self._pair(self.stages[0].bin_size, 0)
         most = max(1, len(pair.weights) // _POINTS_OF_A_DOMAIN)
         options = dataclasses.replace(self.options, n_domains=min(start.n_domains or 1, most))
-        field = new_field(start.flow, options, pair, self._symmetry)
+        field = new_field(start.flow, options, pair, self._symmetry if start.symmetry else None)
         if start.turn is not None:
             assert isinstance(field, DomainField)
             field.turn_units(*start.turn)
@@ -324,26 +328,51 @@ class AutoTraining:
 
     def _best(self) -> Field:
         scores = [ended["score"] for ended in self._ended]
-        best = int(np.argmax(scores))
+        kept = [_TIE if begun.symmetry else 0.0 for begun, _ in zip(self._starts, scores)]
+        best = int(np.argmax(np.add(scores, kept)))
         if len(scores) > 1:
             said = ", ".join(f"{begun} {score:.3f}" for begun, score in zip(self._starts, scores))
             self.notes.append(
                 f"Correlation of the starts at fine detail, less the price of strain and folds: {said}. "
-                f"Going on with {self._starts[best]}."
+                f"Going on with {self._starts[best]}.{self._who_won(best)}"
             )
         field = field_of_state(self._ended[best]["field"])
         if isinstance(field, DomainField) and self.options.flow == "both":  # auto: it costs much and mends little
-            return CombinedField(field, new_network(self.options, self._symmetry))
+            return CombinedField(field, new_network(self.options, field.symmetry))
         return field
+
+    def _who_won(self, best: int) -> str:
+        """A sentence on the symmetry, where flows with and without it have competed."""
+        if self._symmetry is None or all(begun.symmetry for begun in self._starts):
+            return ""
+        name = self._symmetry.name
+        if self._starts[best].symmetry:
+            return f" The flow keeps {name}."
+        return f" The flow does not keep {name}: a free one is better."
 
 
 def _starts(options: TrainingOptions, symmetry: Symmetry | None) -> list[Start]:
-    """With a symmetry of order g a network costs g times as much and domains cost next to nothing more."""
-    sizes = [n * symmetry.order for n in _DOMAINS_OF_A_UNIT] if symmetry else _DOMAINS
-    domains = [Start("domains", n) for n in ((options.n_domains,) if options.n_domains else sizes)]
-    if symmetry:  # the unit may turn too far for transport to see it
-        turns = itertools.product(range(3), (-_TURN, _TURN))
-        domains += [Start("domains", domains[0].n_domains, turn) for turn in turns]
+    """Those that keep the symmetry; where it is only proposed, or there is none, those that are free."""
+    free = _free_starts(options)
+    if symmetry is None:
+        return free
+    kept = _symmetric_starts(options, symmetry)
+    return kept + free if options.symmetry == "auto" else kept
+
+
+def _free_starts(options: TrainingOptions) -> list[Start]:
+    domains = [Start("domains", n) for n in ((options.n_domains,) if options.n_domains else _DOMAINS)]
     network = [Start("network")]
-    auto = domains if symmetry else [*network, Start("docked"), *domains]
+    auto = [*network, Start("docked"), *domains]
     return {"network": network, "domains": domains, "both": domains, "auto": auto}[options.flow]
+
+
+def _symmetric_starts(options: TrainingOptions, symmetry: Symmetry) -> list[Start]:
+    """With a symmetry of order g a network costs g times as much and domains cost next to nothing more."""
+    name = symmetry.name
+    if options.flow == "network":
+        return [Start("network", symmetry=name)]
+    sizes = (options.n_domains,) if options.n_domains else [n * symmetry.order for n in _DOMAINS_OF_A_UNIT]
+    domains = [Start("domains", n, symmetry=name) for n in sizes]
+    turns = itertools.product(range(3), (-_TURN, _TURN))  # the unit may turn too far for transport to see it
+    return domains + [Start("domains", sizes[0], turn, name) for turn in turns]

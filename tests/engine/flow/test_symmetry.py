@@ -1,11 +1,12 @@
-"""Point groups, and finding them in maps of known symmetry."""
+"""Point groups: their names and what they do."""
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from chimerax.cryotrans.engine.errors import InputError
-from chimerax.cryotrans.engine.flow.symmetry import find_symmetry, point_group
+from chimerax.cryotrans.engine.flow.symmetry import group_in_frame, point_group, standard_rotations
 
 ORIGIN = torch.zeros(3, dtype=torch.float64)
 
@@ -29,55 +30,32 @@ def test_the_main_axis_stays():
             torch.testing.assert_close(turned[0], along)
 
 
-@pytest.mark.parametrize("name", ["C0", "C61", "D1", "T", "O3", "C", "", "3"])
+@pytest.mark.parametrize("name", ["C0", "C61", "D1", "T2", "O3", "C", "", "3"])
 def test_an_unknown_name_is_refused(name):
     with pytest.raises(InputError, match="Unknown symmetry"):
         point_group(name, ORIGIN)
 
 
-def _map_of(name: str, axis: int = 0, shape=(40, 40, 40), centre=(20.0, 20.0, 20.0), seed: int = 0) -> np.ndarray:
-    """Blobs of several widths at random places, and their images."""
-    random = np.random.default_rng(seed)
-    group = point_group(name, torch.tensor(centre), axis)
-    places = torch.from_numpy(random.uniform(-9, 9, (12, 3))) + group.centre
-    z, y, x = np.indices(shape)
-    density = np.zeros(shape)
-    for place, sigma in zip(group.images(places).numpy().swapaxes(0, 1), random.uniform(1, 2, 12)):
-        for cz, cy, cx in place:
-            density += np.exp(-((z - cz) ** 2 + (y - cy) ** 2 + (x - cx) ** 2) / (2 * sigma**2))
-    return np.where(density > 0.3, density, 0).astype(np.float32)
+@pytest.mark.parametrize(("name", "order"), [("T", 12), ("O", 24), ("I", 60), ("D5", 10), ("c4", 4)])
+def test_groups_are_those_of_scipy(name, order):
+    """Up to where they lie: the same number of rotations by each angle."""
+    ours = Rotation.from_matrix(standard_rotations(name).numpy()).magnitude()
+    theirs = Rotation.create_group(name.upper()).magnitude()
+    assert len(ours) == order
+    np.testing.assert_allclose(np.sort(ours), np.sort(theirs), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("name", "axis", "centre"),
-    [
-        ("C7", 0, (20, 20, 20)),  # voxel n/2, as most programs have it
-        ("C3", 1, (19.5, 19.5, 19.5)),  # the middle of the box
-        ("C2", 2, (18, 22, 19)),  # the centre of mass
-        ("D3", 0, (20, 20, 20)),
-    ],
-)
-def test_the_symmetry_of_a_map_is_found(name, axis, centre):
-    found = find_symmetry("auto", _map_of(name, axis, centre=centre))
-    assert found.name == name
-    assert found.order == {"C": 1, "D": 2}[name[0]] * int(name[1:])
-    # An image of a point that the group makes is one that was put in.
-    wanted = point_group(name, (torch.tensor(centre, dtype=torch.float64) + 0.5) / 40, axis).to(torch.zeros(1))
-    point = torch.tensor([[0.6, 0.7, 0.55]])
-    distances = torch.cdist(found.images(point)[:, 0], wanted.images(point)[:, 0])
-    assert float(distances.min(1).values.max()) < 1 / 40
+def test_a_group_lies_in_its_frame():
+    frame = torch.from_numpy(Rotation.from_rotvec([0.3, -0.8, 0.5]).as_matrix())
+    group = group_in_frame("D3", ORIGIN, frame)
+    images = group.images(frame.T)  # (6, 3, 3): what becomes of the three axes
+    assert {round(float(image @ frame[:, 0])) for image in images[:, 0]} == {1, -1}
+    assert any(torch.allclose(turned[1], frame[:, 1]) and torch.allclose(turned[0], -frame[:, 0]) for turned in images)
+    assert abs(float(group.axis() @ frame[:, 0])) == pytest.approx(1)
 
 
-def test_a_map_without_symmetry_has_none():
-    assert find_symmetry("auto", _map_of("C1")) is None
-
-
-def test_both_maps_must_have_it():
-    assert find_symmetry("auto", _map_of("C4"), _map_of("C1")) is None
-
-
-def test_a_named_symmetry_that_is_not_there_is_said():
-    with pytest.raises(InputError, match=r"The maps are not C5.*Leave --symmetry out"):
-        find_symmetry("C5", _map_of("C3"))
-    assert find_symmetry("C3", _map_of("C3")).order == 3
-    assert find_symmetry("C1", _map_of("C3")) is None
+@pytest.mark.parametrize(("axis", "text"), [((1, 0, 0), "z"), ((0, 0.01, -1), "x"), ((2, 0, 1), "(0.45, 0.00, 0.89)")])
+@pytest.mark.parametrize("name", ["C2", "C5"])
+def test_an_axis_is_said_in_x_y_z(name, axis, text):
+    frame, _ = Rotation.align_vectors([axis], [[1, 0, 0]])
+    assert group_in_frame(name, ORIGIN, torch.from_numpy(frame.as_matrix())).axis_text() == text

@@ -7,6 +7,8 @@ from phantoms import LEVEL, MOTION, MOVING, VOXEL_SIZE, two_domains
 
 from chimerax.cryotrans.engine.carrying.prediction import carry
 from chimerax.cryotrans.engine.errors import InputError
+from chimerax.cryotrans.engine.flow.checkpoint import state_of_field
+from chimerax.cryotrans.engine.flow.symmetry import point_group
 from chimerax.cryotrans.engine.maps.density_map import DensityMap
 from chimerax.cryotrans.engine.options.training import TrainingOptions
 from chimerax.cryotrans.engine.training.recipe import AutoTraining
@@ -128,6 +130,40 @@ def test_docked_domains_that_explain_the_target_end_the_search(monkeypatch, scor
     assert len(asked) == n_scores
     assert any("Going on with docked domains." in note for note in training.notes)
     assert any("refinement at coarse detail" in note for note in training.notes)
+
+
+def _proposed(monkeypatch, scores: list[float], symmetry: str) -> AutoTraining:
+    """With a symmetry of two, and what each start is to score."""
+    group = point_group("C2", torch.tensor([10.0, 12.0, 14.0]) / 28).to(torch.zeros(1))
+    options = TrainingOptions(
+        LEVEL, LEVEL, n_steps=None, period=50, width=8, recipe="auto", flow="auto", symmetry=symmetry
+    )
+    training = AutoTraining(*_maps(), options, 0.0, group, CPU)
+    left = iter(scores)
+    monkeypatch.setattr(training, "_score", lambda field: next(left))
+    monkeypatch.setattr(training, "stages", [stage._replace(n_steps=1) for stage in training.stages])
+    return _run(training)
+
+
+@pytest.mark.parametrize(
+    ("kept", "free", "said"),
+    [
+        (0.9, 0.5, "Going on with 16 domains in C2. The flow keeps C2."),
+        (0.9, 0.902, "Going on with 16 domains in C2. The flow keeps C2."),  # as good as alike
+        (0.9, 0.91, "Going on with 12 domains. The flow does not keep C2: a free one is better."),
+    ],
+)
+def test_a_symmetry_that_is_proposed_must_win(monkeypatch, kept, free, said):
+    training = _proposed(monkeypatch, [0.1, kept, *[0.1] * 6, 0.1, 0.1, free, 0.1], "auto")
+    assert training.notes[-4].endswith(said), training.notes
+    symmetry = training.velocity.symmetry
+    assert (symmetry is not None) == ("keeps C2" in said)
+    assert state_of_field(training.velocity).get("symmetry", {}).get("name") == ("C2" if symmetry else None)
+
+
+def test_a_symmetry_that_is_told_has_no_rival(monkeypatch):
+    training = _proposed(monkeypatch, [0.1, 0.9, *[0.1] * 6], "C2")
+    assert training.velocity.symmetry.order == 2
 
 
 @pytest.mark.parametrize("until", [3, 40, 155])
