@@ -101,7 +101,7 @@ def test_what_is_to_be_read_is_not_overwritten(tmp_path, name):
     _fill(tmp_path / "leg_1", "generated.mrc", files=["generated.mrc"])
     (tmp_path / "link.mrc").symlink_to(tmp_path / "leg_1" / "generated.mrc")
     before = _left(tmp_path)
-    with pytest.raises(InputError, match=rf"--overwrite would remove .*{name}, the initial map"):
+    with pytest.raises(InputError, match=rf"overwrite would remove .*{name}, the initial map"):
         run.check_free(True, [("the initial map", str(tmp_path / name))])
     assert _left(tmp_path) == before
     run.check_free(True, [("the initial map", str(tmp_path / "elsewhere.mrc"))])

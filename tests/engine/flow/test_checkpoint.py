@@ -85,7 +85,7 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path):
         load_weights(tmp_path / "net.pt")
 
 
-@pytest.mark.parametrize(("said", "words"), [({"width": 9}, "--width 9"), ({"depth": 4}, "--depth 4")])
+@pytest.mark.parametrize(("said", "words"), [({"width": 9}, "width 9"), ({"depth": 4}, "depth 4")])
 def test_a_contradicting_depth_or_width_is_refused(tmp_path, said, words):
     torch.save(_state(), tmp_path / "net.pt")
     with pytest.raises(InputError, match=f"depth 3 and width 8.*{words}"):
