@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError, named
 from .symmetry import Symmetry, generators, group_in_frame, standard_rotations, turn_of
-from .symmetry_axes import Axis, Coarse, across_by_half_a_turn, coarse_copy, find_axes
+from .symmetry_axes import Axis, Coarse, across_by_half_a_turn, find_axes
 from .symmetry_evidence import Evidence, Frame, LookedAt, controls_of, fitted
 
 _DIRECTIONS = 10  # looked at closely, at most
@@ -57,7 +57,7 @@ def find_symmetry(
     maps = [LookedAt(density, level) for density, level in zip(densities, levels or [0.0] * len(densities))]
     centre = torch.stack([each.centre for each in maps]).mean(0)
     radius = max(each.radius for each in maps)
-    coarse = [coarse_copy(each.outline, centre, radius) for each in maps]
+    coarse = [each.coarse(centre, radius) for each in maps]
     axes = find_axes(coarse)
     group: tuple[str, Frame] | None
     if name == "auto":
@@ -108,7 +108,7 @@ def _named(
     """Where the maps keep a group best, about an axis of the box or one that is found."""
     main = _order(generators(name)[0])
     sides = torch.tensor(shape, dtype=torch.float64)
-    directions = [*torch.eye(3, dtype=torch.float64), *(axis.direction for axis in axes if axis.order == main)]
+    directions = [*torch.eye(3, dtype=torch.float64), *(axis.direction for axis in axes if main % axis.order == 0)]
     frames = [
         Frame(_frame_along(direction, across), middle)
         for direction in directions
