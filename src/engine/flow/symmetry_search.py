@@ -22,6 +22,7 @@ _SAME = math.cos(math.radians(10))  # two directions of one axis
 _NEARLY = math.cos(math.radians(18))  # less than two axes of any group are apart, if one's order divides the other's
 _LEAST_ALIKE = 0.7  # correlation of a map with its turned self where the user says what its symmetry is
 _ANGLE_OFF = 0.1  # of the cosine of the angle between two axes
+_FROM_CENTRE = 0.2  # of the radius: how far from the centre of mass an axis may pass
 _HOPELESS = 0.8  # of the difference at other angles, before the fine fit
 
 
@@ -120,7 +121,10 @@ def _named(
         frames = [Frame(torch.eye(3, dtype=torch.float64), middle) for middle in (centre, (sides - 1) / 2, sides / 2)]
         frames += [frame for word, frame in _of_several_axes(found) if word == name]
     frames.sort(key=lambda frame: -min(_alike(name, frame, each, 0) for each in maps))
-    best = max((fitted(name, frame, maps) for frame in frames[:3]), key=lambda f: min(_alike(name, f, m) for m in maps))
+    within = _FROM_CENTRE * max(each.radius for each in maps)  # else a part of the map takes the axis to itself
+    fits = [fitted(name, frame, maps) for frame in frames[:3]]
+    fits = [fit for fit in fits if torch.linalg.cross(fit.centre - centre, fit.axes[:, 0]).norm() < within]
+    best = max([frames[0], *fits], key=lambda frame: min(_alike(name, frame, each) for each in maps))
     alike = min(_alike(name, best, each) for each in maps)
     if alike < _LEAST_ALIKE:
         raise InputError(
@@ -222,6 +226,6 @@ def _frame_along(axis: Tensor, across: Tensor | None = None) -> Tensor:
 
 
 def _alike(name: str, frame: Frame, density: LookedAt, detail: int = 1) -> float:
-    """The least correlation of a map with what a generator of the group makes of it."""
-    rotations = frame.axes @ generators(name) @ frame.axes.T
+    """The least correlation of a map with an image of itself."""
+    rotations = frame.axes @ standard_rotations(name)[1:] @ frame.axes.T
     return float(density.correlations(detail, rotations, frame.centre).min())
