@@ -116,7 +116,7 @@ def test_what_is_held_out_and_a_validation_map_are_judged(maps, tmp_path, capsys
         (["--blur", 2], "--blur belongs to --loss correlation"),
         (["--loss", "correlation", "--blur", -1], "The blur (--blur) must be 0 Å or more"),
         (["--l2", "--loss", "w2"], "--l2 and --loss w2 contradict each other"),
-        (["--symmetry", "C5"], "The maps are not C5"),
+        (["--symmetry", "O"], "The maps are not O"),
         (["--symmetry", "helical"], "Unknown symmetry 'helical'"),
         (["--hold-out", 0.9], "must be above 0 and below 0.5"),
         (["--validation-map", "nowhere.mrc"], "nowhere.mrc"),

@@ -53,6 +53,8 @@ def find_axes(maps: list[Coarse]) -> list[Axis]:
     shares = _shares(powers)  # (n_directions, n_orders)
     for coarse in maps[1:]:
         likely = shares.amax(1) > _LEAST_SHARE
+        if not likely.any():
+            return []
         shares[likely] = torch.minimum(shares[likely], _shares(_powers(coarse, directions[likely])))
     found = []
     for k, order in enumerate(ORDERS):

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..maps.gaussian_blur import gaussian_blur
+from ..maps.preparation import bin_density
 from .symmetry import generators, rotation_by, turn_of
-from .symmetry_axes import sample_at
+from .symmetry_axes import Coarse, coarse_copy, sample_at
 
 _FINEST_BLUR = 0.8  # voxels: what interpolation then loses is next to nothing
 _BLURS = (1 / 8, 1 / 16)  # of the molecule's radius: for finding, and for the motions of domains
@@ -41,6 +42,8 @@ _CONTROLS = (
 _BLOCK = 0.25  # side of a block, of the molecule's radius
 _LEAST_IN_BLOCK = 0.4  # of the mean number of points in a block
 _LEAST_CONTROL = 0.3  # of the mean, for blocks that look the same at any angle
+_LARGEST_SIDE = 80  # voxels; of larger boxes the outline is found on binned ones
+_SLAB = 64  # voxels
 _FEWEST_OUTSIDE = 100  # voxels from which the noise is taken
 _NOISE_IN_MOLECULE = 1.3  # times the noise outside, which is the least there is
 _NOISE_IN_BLOCK = 2.0  # by chance one of many blocks has more than the mean
@@ -82,31 +85,47 @@ class LookedAt:
     Attributes:
         centre: (3,) float64 of the molecule.
         radius: voxels.
-        outline: (nz, ny, nx), what is above the level, blurred.
         details: the density round the molecule, blurred from much to little.
+        spreads: standard deviation of each.
     """
 
     def __init__(self, density: NDArray[np.float32], level: float = 0.0) -> None:
         whole = torch.from_numpy(density)
-        kept = torch.where((whole > 0) & (whole >= level), whole, torch.zeros(()))
-        outline = gaussian_blur(kept, min(3.0, max(1.0, max(density.shape) / 50)))
-        inside = outline > _OUTLINE * outline.max()
-        places = torch.nonzero(inside).double()
-        weights = outline[inside].double()
+        self._binned = max(1, max(density.shape) // _LARGEST_SIDE)
+        small = bin_density(np.where((density > 0) & (density >= level), density, np.float32(0)), self._binned)
+        self._outline = gaussian_blur(torch.from_numpy(small), min(3.0, max(1.0, max(small.shape) / 50)))
+        inside = self._outline > _OUTLINE * self._outline.max()
+        voxels = torch.nonzero(inside)
+        weights = self._outline[inside].double()
+        places = self._binned * (voxels + 0.5) - 0.5
         self.centre = (weights[:, None] * places).sum(0) / weights.sum()
-        self._points = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:_N_POINTS]]
+        some = torch.randperm(len(voxels), generator=torch.Generator().manual_seed(0))[:_N_POINTS]
+        self._points = (self._binned * voxels[some] + self._binned // 2).double()  # where values need no interpolation
         self.radius = max(2.0, float((self._points - self.centre).norm(dim=1).quantile(0.98)))
         cells = (self._points / max(4.0, _BLOCK * self.radius)).long()
         self._block = torch.unique(cells @ torch.tensor([1 << 40, 1 << 20, 1]), return_inverse=True)[1]
-        self.outline = outline
         blurs = [*(max(_FINEST_BLUR, share * self.radius) for share in _BLURS), _FINEST_BLUR]
         reach = math.ceil(3 * blurs[0])
         self._corner = (places.amin(0).long() - reach).clamp(min=0).double()
         first, last = self._corner.long().tolist(), (places.amax(0).long() + reach + 1).tolist()
         part = whole[tuple(slice(a, b) for a, b in zip(first, last))]
         self.details = [gaussian_blur(part, blur) for blur in blurs]
-        noisy = float(_variance(whole[~inside])) > 0
-        self._noise = [_variance(gaussian_blur(whole, blur)[~inside]) if noisy else 0.0 for blur in blurs]
+        self.spreads = [float(each.std()) for each in self.details]
+        self._noise = self._noise_outside(whole, inside, blurs)
+
+    def _noise_outside(self, whole: Tensor, inside: Tensor, blurs: Sequence[float]) -> list[float]:
+        """Variance round the molecule at each detail, from a slab of the box at its height."""
+        first = max(0, int(self.centre[0]) - _SLAB // 2)
+        slab = whole[first : first + _SLAB]
+        own = [torch.arange(n) // self._binned for n in whole.shape]
+        outside = ~inside[own[0][first : first + _SLAB]][:, own[1]][:, :, own[2]]
+        if _variance(slab[outside]) == 0:
+            return [0.0] * len(blurs)
+        return [_variance(gaussian_blur(slab, blur)[outside]) for blur in blurs]
+
+    def coarse(self, centre: Tensor, radius: float) -> Coarse:
+        """As `coarse_copy`; about another centre and for another radius than the map's own, in voxels."""
+        return coarse_copy(self._outline, (centre + 0.5) / self._binned - 0.5, radius / self._binned)
 
     def at(self, detail: int, points: Tensor) -> Tensor:
         """The density at positions, (n, 3) → (n,)."""
@@ -211,7 +230,7 @@ def _residuals(frames: Sequence[Frame], rotations: Tensor, maps: Sequence[Looked
     parts = []
     for each in maps:
         off = each.differences(detail, turned.flatten(0, 1), centres.flatten(0, 1), _N_POINTS_TO_FIT)
-        parts.append(off.reshape(len(frames), -1) / each.details[detail].std())
+        parts.append(off.reshape(len(frames), -1) / each.spreads[detail])
     return torch.cat(parts, 1).double()
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError, named
 from .symmetry import Symmetry, generators, group_in_frame, standard_rotations, turn_of
-from .symmetry_axes import Axis, Coarse, across_by_half_a_turn, coarse_copy, find_axes
+from .symmetry_axes import Axis, Coarse, across_by_half_a_turn, find_axes
 from .symmetry_evidence import Evidence, Frame, LookedAt, controls_of, fitted
 
 _DIRECTIONS = 10  # looked at closely, at most
@@ -22,6 +22,7 @@ _SAME = math.cos(math.radians(10))  # two directions of one axis
 _NEARLY = math.cos(math.radians(18))  # less than two axes of any group are apart, if one's order divides the other's
 _LEAST_ALIKE = 0.7  # correlation of a map with its turned self where the user says what its symmetry is
 _ANGLE_OFF = 0.1  # of the cosine of the angle between two axes
+_FROM_CENTRE = 0.2  # of the radius: how far from the centre of mass an axis may pass
 _HOPELESS = 0.8  # of the difference at other angles, before the fine fit
 
 
@@ -57,7 +58,7 @@ def find_symmetry(
     maps = [LookedAt(density, level) for density, level in zip(densities, levels or [0.0] * len(densities))]
     centre = torch.stack([each.centre for each in maps]).mean(0)
     radius = max(each.radius for each in maps)
-    coarse = [coarse_copy(each.outline, centre, radius) for each in maps]
+    coarse = [each.coarse(centre, radius) for each in maps]
     axes = find_axes(coarse)
     group: tuple[str, Frame] | None
     if name == "auto":
@@ -108,7 +109,7 @@ def _named(
     """Where the maps keep a group best, about an axis of the box or one that is found."""
     main = _order(generators(name)[0])
     sides = torch.tensor(shape, dtype=torch.float64)
-    directions = [*torch.eye(3, dtype=torch.float64), *(axis.direction for axis in axes if axis.order == main)]
+    directions = [*torch.eye(3, dtype=torch.float64), *(axis.direction for axis in axes if main % axis.order == 0)]
     frames = [
         Frame(_frame_along(direction, across), middle)
         for direction in directions
@@ -120,7 +121,10 @@ def _named(
         frames = [Frame(torch.eye(3, dtype=torch.float64), middle) for middle in (centre, (sides - 1) / 2, sides / 2)]
         frames += [frame for word, frame in _of_several_axes(found) if word == name]
     frames.sort(key=lambda frame: -min(_alike(name, frame, each, 0) for each in maps))
-    best = max((fitted(name, frame, maps) for frame in frames[:3]), key=lambda f: min(_alike(name, f, m) for m in maps))
+    within = _FROM_CENTRE * max(each.radius for each in maps)  # else a part of the map takes the axis to itself
+    fits = [fitted(name, frame, maps) for frame in frames[:3]]
+    fits = [fit for fit in fits if torch.linalg.cross(fit.centre - centre, fit.axes[:, 0]).norm() < within]
+    best = max([frames[0], *fits], key=lambda frame: min(_alike(name, frame, each) for each in maps))
     alike = min(_alike(name, best, each) for each in maps)
     if alike < _LEAST_ALIKE:
         raise InputError(
@@ -222,6 +226,6 @@ def _frame_along(axis: Tensor, across: Tensor | None = None) -> Tensor:
 
 
 def _alike(name: str, frame: Frame, density: LookedAt, detail: int = 1) -> float:
-    """The least correlation of a map with what a generator of the group makes of it."""
-    rotations = frame.axes @ generators(name) @ frame.axes.T
+    """The least correlation of a map with an image of itself."""
+    rotations = frame.axes @ standard_rotations(name)[1:] @ frame.axes.T
     return float(density.correlations(detail, rotations, frame.centre).min())

@@ -140,7 +140,7 @@ class TrainingOptions:
         keyword="symmetry",
         spoken="symmetry",
         metavar="GROUP",
-        help="C3, D7 ...: the flow keeps it; auto: found in the maps (default: C1)",
+        help="C3, D7, O ...: the flow keeps it; auto: if both maps have one, it is tried (default: C1)",
     )
     conditioning: str = option(
         *("off", str, "--conditioning"),

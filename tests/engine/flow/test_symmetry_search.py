@@ -76,6 +76,7 @@ def test_two_maps_of_one_symmetry_have_it_both():
         (map_of("C1", 5, 30), None),
         (map_of("C4", 9, turn=8), None),  # about another axis
         (map_of("C2", 6, turn=4), "C2"),  # what they have in common
+        (blobs([MIDDLE + OFF], [2.0], [1.0]), None),
     ],
 )
 def test_both_maps_must_have_it(other, name):
@@ -150,6 +151,11 @@ def test_a_named_symmetry_that_is_not_there_is_said():
         find("c5", map_of("C3", 3))
     with pytest.raises(InputError, match="Unknown symmetry 'helical'"):
         find("helical", map_of("C3", 3))
+
+
+def test_a_large_box_is_looked_through_like_a_small_one(monkeypatch):
+    monkeypatch.setattr("chimerax.cryotrans.engine.flow.symmetry_evidence._LARGEST_SIDE", SIDE // 2)
+    assert find("auto", map_of("D3", 3)).symmetry.name == "D3"
 
 
 def test_what_is_found_is_said():
