@@ -130,8 +130,8 @@ def _without_ripples(density_map: DensityMap, level: float, molecule: Molecule |
     cut = level * float(seen.max() / density_map.density.max())
     note = (
         f"{density_map.name} is sharpened so far that ripples go {before:.0%} of its height below the solvent. "
-        f"Training sees it low-passed to {resolution:g} Å and above {cut:.3g} ({named('conditioning')} off leaves it as it "
-        f"is). What is carried is not low-passed."
+        f"Training sees it low-passed to {resolution:g} Å and above {cut:.3g} ({named('conditioning')} off leaves it "
+        f"as it is). What is carried is not low-passed."
     )
     return Conditioned(density_map.with_density(seen), cut, SIGMA_OF_RESOLUTION * resolution, (note,))
 
