@@ -10,8 +10,12 @@ above the level, and training would carry it as if it were molecule.  Of such a 
     3. the level that this version is cut at keeps its share of the maximum, or is three standard deviations of the
        noise that is left where that is more, but never above what was given.
 
-What is carried at last, by predictions, is the map masked and not low-passed.  A map that is not noisy stays as it is,
-bit for bit.
+A map is over-sharpened where it lies a fifth of its height below the solvent, and deeper than noise does: those are
+the ripples round atoms whose Fourier transform was raised and then ended.  What is above the level are then crests of
+ripples too.  Training sees such a map low-passed until the ripples are a tenth of the height.
+
+What is carried at last, by predictions, is never low-passed, only masked where it is noisy.  A map that is neither
+noisy nor over-sharpened stays as it is, bit for bit.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ from .molecule_mask import Molecule, find_molecule
 from .solvent import solvent_of
 
 _CLEAR = 5.0  # standard deviations of the noise; of 10⁶ voxels of Gaussian noise a third of one is higher
+_DEEP, _SHALLOW = 0.2, 0.1  # ripples, of the height
+_DEEPER_THAN_NOISE = 6.0  # standard deviations
 _PEAK_OVER_NOISE = 10.0
 _LEVEL_OVER_NOISE = 3.0
 _RESOLUTIONS = tuple(3 + 0.5 * k for k in range(15))  # Å, 3 to 10, of the low-pass
@@ -49,9 +55,10 @@ def conditioned(density_map: DensityMap, level: float) -> Conditioned:
         density_map: not constant.
         level: map units.
     """
-    molecule = _molecule_where_noisy(density_map, level)
-    if molecule is None:
-        return Conditioned(density_map, level, 0.0, ())
+    molecule = _molecule_of(density_map)
+    if not _is_noisy(density_map, level, molecule):
+        return _without_ripples(density_map, level, molecule)
+    assert molecule is not None
     name, size = density_map.name, density_map.voxel_size
     notes = [_mask_text(density_map, level, molecule)]
     masked = density_map.density * molecule.mask
@@ -73,9 +80,10 @@ def conditioned(density_map: DensityMap, level: float) -> Conditioned:
 
 def molecule_of(density_map: DensityMap, level: float) -> tuple[DensityMap, tuple[str, ...]]:
     """The map masked to its molecule where it is noisy, else as it is; and sentences for the user."""
-    molecule = _molecule_where_noisy(density_map, level)
-    if molecule is None:
+    molecule = _molecule_of(density_map)
+    if not _is_noisy(density_map, level, molecule):
         return density_map, ()
+    assert molecule is not None
     masked = density_map.with_density(density_map.density * molecule.mask)
     return masked, (_mask_text(density_map, level, molecule),)
 
@@ -90,15 +98,48 @@ def joined_blur(between: float, initial: float, target: float) -> float:
     return math.sqrt(max(0.0, between**2 + target**2 - initial**2))
 
 
-def _molecule_where_noisy(density_map: DensityMap, level: float) -> Molecule | None:
+def _molecule_of(density_map: DensityMap) -> Molecule | None:
     density = density_map.density
-    if density.min() == density.max():
-        return None
-    molecule = find_molecule(density, density_map.voxel_size)
+    return None if density.min() == density.max() else find_molecule(density, density_map.voxel_size)
+
+
+def _is_noisy(density_map: DensityMap, level: float, molecule: Molecule | None) -> bool:
+    if molecule is None:
+        return False
     background, noise = molecule.solvent
-    if noise == 0 or level >= background + _CLEAR * noise or not molecule.mask.any():
-        return None
-    return molecule if bool(((density >= level) & (molecule.mask > 0)).any()) else None
+    if noise == 0 or level >= background + _CLEAR * noise:
+        return False
+    return bool(((density_map.density >= level) & (molecule.mask > 0)).any())
+
+
+def _without_ripples(density_map: DensityMap, level: float, molecule: Molecule | None) -> Conditioned:
+    """The map low-passed until its ripples are shallow, its level keeping its share of the maximum."""
+    as_it_is = Conditioned(density_map, level, 0.0, ())
+    if molecule is None:
+        return as_it_is
+    background, noise = molecule.solvent
+    before = _depth(density_map.density, background)
+    if before <= _DEEP or background - float(density_map.density.min()) <= _DEEPER_THAN_NOISE * noise:
+        return as_it_is
+    for resolution in _RESOLUTIONS:
+        seen = low_passed(density_map.density, density_map.voxel_size, resolution)
+        if _depth(seen, background) <= _SHALLOW:
+            break
+    else:  # no filter helps: it is something else
+        return as_it_is
+    cut = level * float(seen.max() / density_map.density.max())
+    note = (
+        f"{density_map.name} is sharpened so far that ripples go {before:.0%} of its height below the solvent. "
+        f"Training sees it low-passed to {resolution:g} Å and above {cut:.3g} ({named('conditioning')} off leaves it "
+        f"as it is). What is carried is not low-passed."
+    )
+    return Conditioned(density_map.with_density(seen), cut, SIGMA_OF_RESOLUTION * resolution, (note,))
+
+
+def _depth(density: np.ndarray, background: float) -> float:
+    """How far the lowest voxel lies below the background, as a share of how far the highest lies above it."""
+    height = float(density.max()) - background
+    return (background - float(density.min())) / height if height > 0 else math.inf
 
 
 def _mask_text(density_map: DensityMap, level: float, molecule: Molecule) -> str:

@@ -69,3 +69,34 @@ def test_gaussians_add_in_squares():
     assert joined_blur(0.9, 0.0, 1.2) == pytest.approx(1.5)
     assert joined_blur(1.5, 1.2, 0.0) == pytest.approx(0.9)
     assert joined_blur(0.5, 1.2, 0.0) == 0.0 and math.isclose(joined_blur(0.7, 1.2, 1.2), 0.7)
+
+
+def _sharpened(sigma: float, by: float) -> np.ndarray:
+    """CLEAN's like at atoms' width, its Fourier transform divided by that of a Gaussian of `by` (Å)."""
+    atoms = np.zeros(SHAPE)
+    atoms[tuple(np.random.default_rng(2).integers(12, 24, (3, 150)))] = 1
+    squared = sum(
+        np.square(np.fft.fftfreq(n, size)).reshape([-1 if k == axis else 1 for k in range(3)])
+        for axis, (n, size) in enumerate(zip(SHAPE, SIZE))
+    )
+    wanted = np.exp(-2 * np.pi**2 * (sigma**2 - by**2) * squared)
+    density = np.fft.ifftn(np.fft.fftn(atoms) * wanted).real
+    return density / density.max()
+
+
+def test_of_an_oversharpened_map_training_sees_no_ripples():
+    sharp = DensityMap(_sharpened(1.4, 2.0), SIZE, name="a.mrc")
+    assert sharp.density.min() < -0.2
+    seen = conditioned(sharp, LEVEL)
+    assert -0.1 <= seen.density_map.density.min() / seen.density_map.density.max() < 0
+    assert seen.level / LEVEL == pytest.approx(seen.density_map.density.max())
+    soft = _sharpened(math.hypot(1.4, seen.blur), 2.0)  # what was divided by, multiplied by again
+    assert correlation(seen.density_map.density, soft) > 0.96  # a Gaussian narrower than a voxel is sampled coarsely
+    assert seen.notes[0].startswith("a.mrc is sharpened so far that ripples go ")
+    assert molecule_of(sharp, LEVEL) == (sharp, ())
+
+
+@pytest.mark.parametrize("by", [0.0, 1.0])
+def test_a_map_sharpened_with_measure_stays_as_it_is(by):
+    sharp = DensityMap(_sharpened(1.6, by), SIZE)
+    assert conditioned(sharp, LEVEL).density_map is sharp
