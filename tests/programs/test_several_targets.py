@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -240,8 +241,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(states, tmp_path, caps
 
 
 def test_resuming_keeps_to_what_the_run_was_begun_with(states, trained, capsys):
-    (trained / "leg_2" / "state.pt").unlink()
-    (trained / "leg_2" / "run.json").unlink()  # as if the second leg had not begun
+    shutil.rmtree(trained / "leg_2")  # as if the second leg had not begun
     wrong = {
         ("--w2_iter", 3): "--w2_iter was 2, not 3",
         ("-t1", 9): "The run was begun with the levels (-t1) [0.5, 0.45]",
