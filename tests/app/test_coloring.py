@@ -406,10 +406,10 @@ def test_a_training_that_ends_says_how_far_to_believe_it(session, home, tmp_path
         (tmp_path / "report.html").write_text("<html></html>")
     end = {"event": "end", "state": "finished", "step": 4, "n_steps": 4, "loss": 1.0, "mass_outside": 0.0, "seconds": 3}
     job.take_up({"event": "start", "n_steps": 4, "device": "cpu"})
-    job.take_up({**end, "verdict": {"word": "doubtful", "reasons": ["The strain is 0.4.", "Use -b 2 if a < b."]}})
+    job.take_up({**end, "verdict": {"word": "doubtful", "reasons": ["The strain is 0.4.", "Look twice if a < b."]}})
     job.finish()
     text = said(session, "info")
-    assert "The morph is doubtful. The strain is 0.4. Use binning 2 if a &lt; b." in text
+    assert "The morph is doubtful. The strain is 0.4. Look twice if a &lt; b." in text
     assert (f"cxcmd:open%20{tmp_path}/report.html" in text) == report
 
 

@@ -170,7 +170,13 @@ def test_train_has_defaults(run, pair, noted, typed, wanted):
     assert set(options) == maps | {"--device"} | set(wanted)  # the rest is the engine's choice
 
 
-def test_a_map_to_validate_with_comes_onto_the_grid_too(run, pair, noted):
+@pytest.fixture
+def maps_stay(monkeypatch):
+    """The maps that a worker was given are there to be looked at when it has failed."""
+    monkeypatch.setattr(Run, "take_back", lambda self: None)
+
+
+def test_a_map_to_validate_with_comes_onto_the_grid_too(run, pair, noted, maps_stay):
     with pytest.raises(UserError, match="a stand-in"):
         run("cryotrans train #1 to #2 validate #2")
     _, options = noted()
@@ -182,7 +188,7 @@ def test_what_auto_chooses_cannot_be_given_with_it(run, pair):
         run("cryotrans train #1 to #2 recipe auto learningRate 0.1")
 
 
-def test_target_comes_onto_the_grid_of_the_initial_as_displayed(run, pair, noted, tmp_path):
+def test_target_comes_onto_the_grid_of_the_initial_as_displayed(run, pair, noted, maps_stay, tmp_path):
     path = phantoms.write_mrc(tmp_path / "C.mrc", phantoms.two_domains(1.0, (26, 30, 34)), (1.2, 1.2, 1.2))
     run(f'open "{path}" name C')
     run("volume #3 style surface level 0.4 step 2")
