@@ -169,7 +169,7 @@ def test_a_damaged_file_of_domains_is_said(tmp_path, content, said):
 
 def test_width_of_a_flow_without_network_is_refused(tmp_path):
     save_weights(tmp_path / "net.pt", DomainField.spread_over(_points(), 3))
-    with pytest.raises(InputError, match="no network but domains, which contradicts --width 100"):
+    with pytest.raises(InputError, match="no network but domains, which contradicts width 100"):
         load_weights(tmp_path / "net.pt", width=100)
 
 
