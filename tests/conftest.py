@@ -6,6 +6,7 @@ machine may lack and a developer cannot install.
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
@@ -42,3 +43,20 @@ def pytest_make_collect_report(collector):
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+@pytest.fixture
+def opening_to_write_fails(monkeypatch):
+    """A call from which on no file can be opened for writing, also for the user who runs the tests as root."""
+
+    def forbid() -> None:
+        real = open
+
+        def read_only(path, mode="r", *more, **how):
+            if set(mode) & set("wax+"):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path, mode, *more, **how)
+
+        monkeypatch.setattr("builtins.open", read_only)
+
+    return forbid

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..engine.maps.conditioning import conditioned, joined_blur
 from ..engine.maps.density_map import DensityMap, voxel_side
 from ..engine.maps.preparation import above_level, prepare
@@ -15,6 +18,7 @@ from .progress import Reporter
 if TYPE_CHECKING:
     import torch
 
+    from ..engine.flow.symmetry import Symmetry
     from ..engine.flow.velocity import Field
     from ..engine.training.recipe import AutoTraining
     from ..engine.training.training import Training
@@ -44,38 +48,12 @@ def begin(
         initial, target, options, blur = _conditioned(initial, target, options, blur, reporter)
     _tell_of_the_blur(initial, target, options, blur, reporter)
     levels = (options.initial_level, options.target_level)
-    kept = [above_level(density_map, level) for density_map, level in zip((initial, target), levels)]
-    symmetry = None
-    if options.symmetry is not None:
-        from ..engine.flow.symmetry_search import find_symmetry
-
-        found = find_symmetry(options.symmetry, (initial.density, target.density), levels)
-        if found is not None:
-            symmetry = found.symmetry
-            compete = options.symmetry == "auto" and options.recipe == "auto"
-            reporter.note(
-                f"The maps look {found.text()}; flows that keep it compete with free ones."
-                if compete
-                else f"The flow keeps the symmetry {symmetry.name} about {symmetry.axis_text()}."
-            )
+    symmetry = _symmetry_of(initial, target, options, reporter)
     held_out = None
     if options.hold_out is not None:
         block = max(_BLOCK_VOXELS, _BLOCK / voxel_side(initial.voxel_size))
-        held_out = held_out_mask(kept[1], options.hold_out, block, options.seed)
-    training: Training | AutoTraining
-    if options.recipe == "auto":
-        from ..engine.training.recipe import AutoTraining
-
-        training = AutoTraining(initial, target, options, blur, symmetry, device, held_out)
-    else:
-        from ..engine.flow.fields import new_field
-        from ..engine.training.training import Training
-
-        pair = prepare(initial, target, *levels, options.bin_size, held_out=held_out)
-        if field is None:
-            field = new_field(options.flow, options, pair, symmetry)
-        side = options.bin_size * voxel_side(initial.voxel_size)
-        training = Training(pair, options, field, device, (blur / side, 0.0))
+        held_out = held_out_mask(above_level(target, options.target_level), options.hold_out, block, options.seed)
+    training = _training_of(initial, target, options, blur, symmetry, device, held_out, field)
     if len({f"{size:.3f}" for size in initial.voxel_size}) > 1:
         reporter.warning(f"The voxels of {initial.name} are not cubes; distances are measured in voxels.")
     if any(n % options.bin_size for n in initial.grid_shape):
@@ -95,6 +73,54 @@ def begin(
         reporter.note(transport_path(device))
     comparison = Comparison(initial, target, *levels, device, validation, held_out, blur)
     return training, Compared(initial, target, options.target_level, blur, comparison)
+
+
+def _symmetry_of(
+    initial: DensityMap, target: DensityMap, options: TrainingOptions, reporter: Reporter
+) -> Symmetry | None:
+    """The symmetry that was named or that both maps have, and what is said of it."""
+    if options.symmetry is None:
+        return None
+    from ..engine.flow.symmetry_search import find_symmetry
+
+    levels = (options.initial_level, options.target_level)
+    found = find_symmetry(options.symmetry, (initial.density, target.density), levels)
+    if found is None:
+        return None
+    symmetry = found.symmetry
+    compete = options.symmetry == "auto" and options.recipe == "auto"
+    reporter.note(
+        f"The maps look {found.text()}; flows that keep it compete with free ones."
+        if compete
+        else f"The flow keeps the symmetry {symmetry.name} about {symmetry.axis_text()}."
+    )
+    return symmetry
+
+
+def _training_of(
+    initial: DensityMap,
+    target: DensityMap,
+    options: TrainingOptions,
+    blur: float,
+    symmetry: Symmetry | None,
+    device: torch.device,
+    held_out: NDArray[np.bool_] | None,
+    field: Field | None,
+) -> Training | AutoTraining:
+    """The training of a recipe, from a new field or the one that was given."""
+    if options.recipe == "auto":
+        from ..engine.training.recipe import AutoTraining
+
+        return AutoTraining(initial, target, options, blur, symmetry, device, held_out)
+    from ..engine.flow.fields import new_field
+    from ..engine.training.training import Training
+
+    levels = (options.initial_level, options.target_level)
+    pair = prepare(initial, target, *levels, options.bin_size, held_out=held_out)
+    if field is None:
+        field = new_field(options.flow, options, pair, symmetry)
+    side = options.bin_size * voxel_side(initial.voxel_size)
+    return Training(pair, options, field, device, (blur / side, 0.0))
 
 
 def _conditioned(

@@ -43,7 +43,7 @@ def run_training(
     from ..engine.device import use_threads
 
     options, n_threads = training.options, torch.get_num_threads()
-    files = {*run.own_names(), *_names_until(training.step + options.period, options.period)}
+    files = {*run.own_names(), *_names_after(training)}
     if content["reports"]:
         files |= {*MOTION_FILES, REPORT_FILE}
     if "leg" in content:
@@ -99,7 +99,7 @@ class _Keeper:
         self._saved_step: int | None = training.step if (run / STATE_FILE).exists() else None
         self._warned = False
         self._first_step = training.step
-        self._record = History(run, compared, training.step, reporter)
+        self._history = History(run, compared, training.step, reporter)
         self._told_before = {key: list(content.get(key, ())) for key in ("notes", "warnings")}
 
     def last_loss(self) -> float:
@@ -123,7 +123,7 @@ class _Keeper:
             seconds,
             weights=str((self._run / name).absolute()),
             mass_outside=outside,
-            **self._record.last_measures(self._training.step),
+            **self._history.last_measures(self._training.step),
         )
         if outside >= _SAID_SHARE and not self._warned:
             self._warned = True
@@ -139,24 +139,19 @@ class _Keeper:
         losses = self._training.losses  # first, for it fails if they are not numbers
         save_weights(self._run / weights, self._training.velocity)
         seconds = self._before + time.monotonic() - self._started
-        self._record.take(self._training.velocity, self._training.step, seconds, losses[-1], weights)
+        self._history.take(self._training.velocity, self._training.step, seconds, losses[-1], weights)
         self._run.write_losses(losses)
         save_state(self._run / STATE_FILE, self._training.state())
         self._remove_earlier_end(weights)
         self._saved_step = self._training.step
         self._content = {
             **self._content,
-            "best": self._record.best(),
-            "verdict": self._record.verdict(),
+            "best": self._history.best(),
+            "verdict": self._history.verdict(),
             "notes": self._told_before["notes"] + self._reporter.notes,
             "warnings": self._told_before["warnings"] + self._reporter.warnings,
-            "checkpoints": self._record.checkpoints(),
-            "files": sorted(
-                {
-                    *self._content["files"],
-                    *_names_until(self._training.step + self._options.period, self._options.period),
-                }
-            ),
+            "checkpoints": self._history.checkpoints(),
+            "files": sorted({*self._content["files"], *_names_after(self._training)}),
             "state": state,
             "step": self._training.step,
             "loss": losses[-1],
@@ -208,9 +203,9 @@ class _Keeper:
     def _conclude(self) -> None:
         """Maps of the motion and the report; what they lack is no loss to the training."""
         with self._reporter.doing_without("The maps of the motion and the report"):
-            measured = self._record.measured_of_best()
+            measured = self._history.measured_of_best()
             if measured is not None:
-                conclude(self._run, self._record.compared, measured, self._reporter)
+                conclude(self._run, self._history.compared, measured, self._reporter)
 
     def _remove_earlier_end(self, weights: str) -> None:
         """What a run had left at its end, once it has gone on beyond; not before, for that may fail."""
@@ -242,9 +237,10 @@ class _Keeper:
         raise InputError(text) from error
 
 
-def _names_until(step: int, period: int) -> list[str]:
-    """The files that every run has written by then."""
-    numbered = [f"net_{number}.pt" for number in range(step // period + 1)]
+def _names_after(training: Training | AutoTraining) -> list[str]:
+    """The files that every run has written by the next checkpoint."""
+    n_checkpoints = training.step // training.options.period + 2
+    numbered = [f"net_{number}.pt" for number in range(n_checkpoints)]
     return [RUN_FILE, LOSS_FILE, STATE_FILE, FINAL_WEIGHTS, METRICS_FILE, FSC_FILE, *numbered]
 
 

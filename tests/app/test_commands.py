@@ -6,6 +6,7 @@ Where only the worker's command line is of interest, a Python that notes it stan
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 import re
@@ -520,6 +521,16 @@ def test_commands_are_those_of_the_xml_and_have_usage(session, run, cryotrans_bu
         [info] = [info for info in cryotrans_bundle.commands if info.name == name]
         assert info.synopsis == command.description["synopsis"]
         run(f"usage {name}")
+
+
+@pytest.mark.parametrize("name", registration.COMMANDS)
+def test_every_keyword_is_taken(name):
+    """ChimeraX looks only for what the function wants and nobody gives; a keyword too many would be a traceback."""
+    function, description = registration.COMMANDS[name]
+    parameters = inspect.signature(function).parameters
+    given = [word for kind in ("required", "optional", "keyword") for word, _ in description.get(kind, ())]
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        assert set(given) <= set(parameters)
 
 
 def test_commands_import_no_torch():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from chimerax.core.errors import UserError
+from processes import exists
 
 from chimerax.cryotrans.app import background, worker_python
 from chimerax.cryotrans.app.commands import folders
@@ -28,14 +29,6 @@ SMALL = "steps 2 depth 2 width 8 w2Iter 2 device cpu frames 2"
 
 def _tree(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-def _exists(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
 # Words of commands
@@ -123,7 +116,7 @@ def test_a_worker_that_nobody_listens_to_is_ended(session, run, home, pair, tmp_
     words = SMALL.replace("steps 2", "steps 1000000 period 20")
     with pytest.raises(UserError, match="a mistake of ours"):
         run(f'cryotrans train #1 to #2 {words} directory "{folder}" wait true')
-    assert len(pids) == 1 and not _exists(pids[0])
+    assert len(pids) == 1 and not exists(pids[0])
     assert json.loads((folder / "run.json").read_text())["state"] == "stopped"  # it could save
 
 
@@ -264,16 +257,9 @@ def test_on_a_disk_without_locks_nothing_is_claimed(session, run, home, a_run, m
     assert "resume" not in session.test_log.texts("info")[-1]
 
 
-def test_a_dead_run_in_a_folder_that_cannot_be_written_is_not_running(a_run, monkeypatch):
+def test_a_dead_run_in_a_folder_that_cannot_be_written_is_not_running(a_run, opening_to_write_fails):
     _say_running(a_run)
     before = _tree(a_run)
-    real = open
-
-    def read_only(path, mode="r", *more, **how):
-        if set(mode) & set("wax+"):
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return real(path, mode, *more, **how)
-
-    monkeypatch.setattr("builtins.open", read_only)
+    opening_to_write_fails()
     assert Run(a_run).state() == "interrupted"
     assert _tree(a_run) == before

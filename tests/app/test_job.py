@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from chimerax.core.errors import UserError
 from chimerax.core.tasks import FINISHED, RUNNING, Job, Task
+from processes import exists
 
 from chimerax.cryotrans.app import background
 from chimerax.cryotrans.app.background import BackgroundTask
@@ -70,14 +71,6 @@ def _ended(session, job, timeout=60):
 
 def _content(job):
     return json.loads((job.folder / "run.json").read_text())
-
-
-def _exists(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
 def _maps(session):
@@ -174,7 +167,7 @@ def test_closing_the_session_ends_its_runs(session, run, begin, tmp_path, way):
     run("close session" if way == "close session" else f'open "{tmp_path}/other.cxs"')
     assert job not in session.tasks.list()
     _ended(session, job)
-    assert not _exists(pid)
+    assert not exists(pid)
     assert _content(job)["state"] == "stopped" and (job.folder / "net.pt").is_file()
     assert not (job.folder / "frames").exists()
     assert [model.name for model in _maps(session)] == ([] if way == "close session" else ["A"])
@@ -189,7 +182,7 @@ def test_terminate_saves_and_ends(session, run, begin):
     job.terminate()
     assert job not in session.tasks.list()
     _ended(session, job)
-    assert not _exists(pid) and job.series is None and job.error is None
+    assert not exists(pid) and job.series is None and job.error is None
     assert _content(job)["state"] == "stopped"
     assert "frames" not in {path.name for path in job.folder.iterdir()}
 
@@ -198,7 +191,7 @@ def test_quitting_leaves_no_worker(session, begin):
     job = begin()
     pid = job._process.pid
     session.triggers.activate_trigger("app quit", None)
-    assert not _exists(pid)
+    assert not exists(pid)
     assert _content(job)["state"] == "stopped"
     _ended(session, job)
 
@@ -237,9 +230,9 @@ def test_end_of_chimerax_leaves_no_worker(pair, tmp_path, way):
     pid = int(done.stdout.split()[-1])
     if way == "crash":  # the worker ends by itself, because its standard input has ended
         end = time.monotonic() + 30
-        while _exists(pid) and time.monotonic() < end:
+        while exists(pid) and time.monotonic() < end:
             time.sleep(0.1)
-    assert not _exists(pid)
+    assert not exists(pid)
     content = json.loads((tmp_path / "run" / "run.json").read_text())
     assert content["state"] == "stopped" and content["step"] >= 20
 
@@ -359,7 +352,7 @@ time.sleep(1000)
     run("cryotrans stop")
     _ended(session, job, 10)
     assert "The worker was ended before it had saved." in job.error
-    assert not any(_exists(int(pid)) for pid in (tmp_path / "pids").read_text().split())
+    assert not any(exists(int(pid)) for pid in (tmp_path / "pids").read_text().split())
 
 
 def test_stop_asked_before_the_worker_is_there(session, run, use_script, pair):

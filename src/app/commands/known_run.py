@@ -9,6 +9,7 @@ from chimerax.core.errors import UserError
 
 from ...engine.errors import InputError
 from ..runs import Run, runs_of
+from ..wording import in_keywords
 
 
 def run_in(session: Any, folder: str) -> Run:
@@ -25,7 +26,7 @@ def content_of(run: Run) -> dict[str, Any]:
     try:
         content = run.content()
     except InputError as error:
-        raise UserError(str(error)) from error
+        raise UserError(in_keywords(error.marked)) from error
     if not content:
         raise UserError(f"{run.folder} holds no run that has begun. cryotrans runs lists the runs that are known.")
     return content

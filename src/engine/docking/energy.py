@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..maps.sampling import sample
 from .coarse import CoarsePair
 from .motions import Motions
 from .pieces import Pieces
-from .sampling import sample
 from .search import offsets_within
 
 EXPLAIN, SMOOTH, LABEL, FAR = 0.7, 0.35, 1.0, 0.05  # a, b, h, f

@@ -67,9 +67,8 @@ class DomainField(Field):
         wanted = -(-n_domains // n_images)
         if wanted * n_images > len(points):
             raise InputError(
-                f"{wanted * n_images} domains ({named('n_domains')}) are too many for {len(points)} points. Use "
-                f"fewer domains or "
-                f"a lower binning."
+                f"{wanted * n_images} domains ({named('n_domains')}) are too many for {len(points)} points. Use fewer "
+                f"domains or a lower binning."
             )
         generator = torch.Generator().manual_seed(seed)
         first = int(torch.randint(len(points), (1,), generator=generator))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..maps.gaussian_blur import gaussian_blur
+from ..maps.sampling import sample
 
 ORDERS = tuple(range(2, 13))
 _N_DIRECTIONS = 600  # over half a sphere, about 5 degrees apart
@@ -79,18 +80,9 @@ def coarse_copy(density: Tensor, centre: Tensor, radius: float) -> Coarse:
     n = 2 * math.ceil(1.3 * radius / step) + 1
     offsets = (torch.arange(n, dtype=torch.float64) - n // 2) * step
     grid = torch.stack(torch.meshgrid(offsets, offsets, offsets, indexing="ij"), -1).reshape(-1, 3)
-    small = sample_at(gaussian_blur(density, 0.5 * step if step > 1 else 0.0), grid + centre).reshape(n, n, n)
+    small = sample(gaussian_blur(density, 0.5 * step if step > 1 else 0.0), grid + centre).reshape(n, n, n)
     middle = torch.full((3,), n // 2, dtype=torch.float64)
     return Coarse(gaussian_blur(small, _COARSE_BLUR), middle, radius / step)
-
-
-def sample_at(density: Tensor, points: Tensor) -> Tensor:
-    """Trilinear interpolation, zero outside; (n, 3) voxels → (n,)."""
-    sides = torch.tensor(density.shape, dtype=points.dtype)
-    scaled = (points * (2 / (sides - 1).clamp(min=1)) - 1).flip(-1).to(density)  # x, y, z from -1 to 1
-    return torch.nn.functional.grid_sample(
-        density[None, None], scaled.reshape(1, 1, 1, -1, 3), align_corners=True, padding_mode="zeros"
-    ).reshape(-1)
 
 
 def across_by_half_a_turn(coarse: Coarse, direction: Tensor) -> Tensor:
@@ -160,7 +152,7 @@ def _waves(coarse: Coarse, directions: Tensor) -> tuple[Tensor, tuple[Tensor, Te
         heights[:, None, None, None] * directions[:, None, None, None]
         + radii[:, None, None] * round_about[:, None, None]
     ).to(coarse.density)  # (n, n_z, n_r, n_φ, 3)
-    values = sample_at(coarse.density, points.reshape(-1, 3) + coarse.centre.to(points)).reshape(points.shape[:-1])
+    values = sample(coarse.density, points + coarse.centre.to(points))
     return torch.fft.rfft(values) * radii.sqrt().to(values)[:, None], (first, second)
 
 

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ..maps.gaussian_blur import gaussian_blur
 from ..maps.preparation import bin_density
+from ..maps.sampling import sample
 from .symmetry import generators, rotation_by, turn_of
-from .symmetry_axes import Coarse, coarse_copy, sample_at
+from .symmetry_axes import Coarse, coarse_copy
 
 _FINEST_BLUR = 0.8  # voxels: what interpolation then loses is next to nothing
 _BLURS = (1 / 8, 1 / 16)  # of the molecule's radius: for finding, and for the motions of domains
@@ -32,13 +33,8 @@ _DAMPING = 1e-3
 _LONGEST_STEP = 0.12  # of the radius
 _SMALL = 0.05  # voxels
 _ACROSS = 1e-3
-_CONTROLS = (
-    0.21,
-    0.37,
-    0.45,
-    0.63,
-    0.71,
-)  # of the angle from one image to the next; no fraction that a larger group has
+# Of the angle from one image to the next; no fraction that a larger group has.
+_CONTROLS = (0.21, 0.37, 0.45, 0.63, 0.71)
 _BLOCK = 0.25  # side of a block, of the molecule's radius
 _LEAST_IN_BLOCK = 0.4  # of the mean number of points in a block
 _LEAST_CONTROL = 0.3  # of the mean, for blocks that look the same at any angle
@@ -129,7 +125,7 @@ class LookedAt:
 
     def at(self, detail: int, points: Tensor) -> Tensor:
         """The density at positions, (n, 3) → (n,)."""
-        return sample_at(self.details[detail], points - self._corner)
+        return sample(self.details[detail], points - self._corner)
 
     def differences(self, detail: int, rotations: Tensor, centre: Tensor, n_points: int = _N_POINTS) -> Tensor:
         """The turned map less the map, at points of the molecule; (g, 3, 3) about (3,) or (g, 3) → (g, n)."""

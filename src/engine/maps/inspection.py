@@ -1,6 +1,6 @@
 """What a look at a map and its level says before anything is trained on them: a sentence each, with the way out.
 
-Needs no PyTorch; both front ends ask here and say the same.
+Needs no PyTorch, so that it is said before anything is loaded; the worker says it to ChimeraX too.
 """
 
 from __future__ import annotations

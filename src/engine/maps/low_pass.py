@@ -1,4 +1,4 @@
-"""A map seen at a lower resolution, without PyTorch: what ChimeraX's half looks at before anything is started.
+"""A map seen at a lower resolution; without PyTorch, so that maps are looked at before anything is loaded.
 
 A map at a resolution of d Å is, by the habit of ChimeraX's molmap, one whose atoms are Gaussians of standard deviation
 0.225 d: their Fourier transform falls to 1/e at the frequency 1/d.

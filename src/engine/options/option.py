@@ -65,7 +65,8 @@ class Option:
         return first + "".join(word.capitalize() for word in others)
 
     def check(self, name: str, value: Any) -> None:
-        """
+        """Say what is wrong with a value.
+
         Args:
             name: of the field.
             value: None where nothing was chosen, which is never wrong.
@@ -96,20 +97,19 @@ class Option:
     def _bounds_text(self, value: float) -> str:
         """What is wanted; a bound far beyond use is said only of a value that passes it."""
         unit = f" {self.unit}" if self.unit else ""
-        if self.most is not None and self.most >= _FAR_BEYOND_USE:
-            if value > self.most:
-                return f"{_number(self.most)}{unit} or less"
-            upper = ""
-        else:
-            upper = f"at most {_number(self.most)}{unit}" if self.most is not None else ""
-        if self.least is not None and upper:
-            return f"from {_number(self.least)} to {_number(self.most or 0)}{unit}"
-        lower = f"{_number(self.least)}{unit} or more" if self.least is not None else ""
-        if self.above is not None:
-            lower = f"above {_number(self.above)}{unit}"
-        if self.below is not None:
-            upper = f"below {_number(self.below)}{unit}"
-        return " and ".join(filter(None, (lower, upper))) or "a number"
+        most = self.most
+        if most is not None and most >= _FAR_BEYOND_USE:
+            if value > most:
+                return f"{_number(most)}{unit} or less"
+            most = None
+        if self.least is not None:
+            return (
+                f"from {_number(self.least)} to {_number(most)}{unit}"
+                if most is not None
+                else f"{_number(self.least)}{unit} or more"
+            )
+        bounds = (("above", self.above), ("at most", most), ("below", self.below))
+        return " and ".join(f"{word} {_number(bound)}{unit}" for word, bound in bounds if bound is not None)
 
 
 def option(default: Any, kind: Any, *flags: str, help: str = "", **about: Any) -> Any:

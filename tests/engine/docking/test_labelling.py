@@ -13,8 +13,8 @@ from chimerax.cryotrans.engine.docking.energy import Energy
 from chimerax.cryotrans.engine.docking.labelling import beginnings, best_labellings, expand, improve, reduce
 from chimerax.cryotrans.engine.docking.motions import Motions, of_vectors
 from chimerax.cryotrans.engine.docking.pieces import cut, points_above
-from chimerax.cryotrans.engine.docking.sampling import sample
 from chimerax.cryotrans.engine.maps.deposit import deposit
+from chimerax.cryotrans.engine.maps.sampling import sample
 
 
 def _energy(n: int = 7, seed: int = 0) -> Energy:

@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from chimerax.cryotrans.engine.docking import search
 from chimerax.cryotrans.engine.docking.motions import Motions
-from chimerax.cryotrans.engine.docking.sampling import sample
 from chimerax.cryotrans.engine.docking.search import Mask, correlation, dock, refine
+from chimerax.cryotrans.engine.maps.sampling import sample
 
 
 def _random_maps() -> tuple[torch.Tensor, torch.Tensor]:

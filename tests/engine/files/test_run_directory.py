@@ -150,17 +150,9 @@ def test_a_lock_that_a_killed_program_left_is_none(tmp_path):
     assert RunDirectory(tmp_path).is_locked() is False
 
 
-def test_a_folder_that_cannot_be_written_holds_no_live_run(tmp_path, monkeypatch):
-    """Opening for writing fails there, also for the user who runs the tests as root."""
+def test_a_folder_that_cannot_be_written_holds_no_live_run(tmp_path, opening_to_write_fails):
     (tmp_path / "run.lock").touch()
-    real = open
-
-    def read_only(path, mode="r", *more, **how):
-        if set(mode) & set("wax+"):
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return real(path, mode, *more, **how)
-
-    monkeypatch.setattr("builtins.open", read_only)
+    opening_to_write_fails()
     assert RunDirectory(tmp_path).is_locked() is False
 
 
