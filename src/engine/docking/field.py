@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ..flow.domains import DomainField
+from ..flow.rotations import to_vectors
 from .docked import DockedDomains
-from .motions import Motions, best_motion, to_vectors
+from .motions import Motions, best_motion
 
 
 def domain_field(docked: DockedDomains, grid_shape: tuple[int, int, int]) -> DomainField:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..flow.rotations import of_quaternions
+
 _PHI, _PSI = math.sqrt(2), 1.533751168755204288118041  # ψ⁴ = ψ + 4
 
 
@@ -67,52 +69,6 @@ def all_turns(n: int, like: Tensor) -> Tensor:
     alpha, beta = 2 * math.pi * s / _PHI, 2 * math.pi * s / _PSI
     q = torch.stack((near * alpha.sin(), near * alpha.cos(), far * beta.sin(), far * beta.cos()), dim=1)
     return of_quaternions(q).to(like)
-
-
-def of_quaternions(q: Tensor) -> Tensor:
-    """Rotations of unit quaternions (…, 4), the real part last."""
-    x, y, z, w = q.unbind(-1)
-    rows = (
-        torch.stack((1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)), -1),
-        torch.stack((2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)), -1),
-        torch.stack((2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)), -1),
-    )
-    return torch.stack(rows, -2)
-
-
-def of_vectors(vectors: Tensor) -> Tensor:
-    """Rotations of rotation vectors (…, 3); differentiable, at zero too."""
-    angle2 = (vectors * vectors).sum(-1, keepdim=True)
-    angle = (angle2 + 1e-12).sqrt()
-    half = angle / 2
-    q = torch.cat((vectors * (half.sin() / angle), half.cos()), -1)
-    return of_quaternions(q / q.norm(dim=-1, keepdim=True))
-
-
-def to_vectors(rotations: Tensor) -> Tensor:
-    """Rotation vectors of rotations, (…, 3, 3) → (…, 3), of angles up to π."""
-    r = rotations.double()
-    # The quaternion is the main axis of a symmetric matrix (Bar-Itzhack 2000), which no angle makes singular.
-    k = torch.zeros((*r.shape[:-2], 4, 4), dtype=r.dtype, device=r.device)
-    trace = r.diagonal(dim1=-2, dim2=-1).sum(-1)
-    for i in range(3):
-        for j in range(3):
-            k[..., i, j] = r[..., i, j] + r[..., j, i]
-        k[..., i, i] -= trace
-    off = torch.stack((r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]), -1)
-    k[..., :3, 3] = k[..., 3, :3] = off
-    k[..., 3, 3] = trace
-    q = torch.linalg.eigh(k.cpu())[1][..., -1].to(r.device)
-    q = torch.where(q[..., 3:] < 0, -q, q)
-    sine = q[..., :3].norm(dim=-1, keepdim=True)
-    angle = 2 * torch.atan2(sine, q[..., 3:])
-    return (q[..., :3] * torch.where(sine > 1e-9, angle / sine.clamp(min=1e-9), torch.full_like(sine, 2))).to(rotations)
-
-
-def angles_between(a: Tensor, b: Tensor) -> Tensor:
-    """Radians between rotations, (…, 3, 3) each, broadcast."""
-    cosine = ((a * b).sum((-2, -1)) - 1) / 2
-    return cosine.clamp(-1, 1).acos()
 
 
 def best_motion(start: Tensor, end: Tensor, weights: Tensor) -> Motions:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..flow.rotations import of_vectors
 from ..maps.deposit import deposit
 from .coarse import CoarsePair
-from .motions import Motions, of_vectors
+from .motions import Motions
 
 _TURN_RATE, _SHIFT_RATE, _LAST_RATE = 0.01, 0.05, 0.1  # radians, voxels; the last as a share of the first
 

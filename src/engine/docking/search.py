@@ -18,8 +18,9 @@ import math
 import torch
 from torch import Tensor
 
+from ..flow.rotations import angles_between, of_vectors
 from ..maps.sampling import sample
-from .motions import Motions, all_turns, angles_between, of_vectors
+from .motions import Motions, all_turns
 
 _EDGE = 0.15  # of the radius, standard deviation of the mask's slope
 _POSES_LOOKED_AT = 400  # of each neighbourhood, best first, before those alike are dropped

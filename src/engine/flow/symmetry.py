@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .rotations import of_vectors, to_vectors
 
 _LARGEST_ORDER = 60
 _ALONG = 2.0  # degrees within which an axis is said to be one of the box's
@@ -31,7 +32,7 @@ class Symmetry(NamedTuple):
 
     def axis(self) -> Tensor:
         """The direction of the main axis, (3,)."""
-        return torch.nn.functional.normalize(turn_of(self.rotations[1]), dim=0)
+        return torch.nn.functional.normalize(to_vectors(self.rotations[1]), dim=0)
 
     def axis_text(self) -> str:
         """The main axis in words: "z", or its direction "(0.12, 0.30, 0.95)" in the order x, y, z."""
@@ -39,7 +40,7 @@ class Symmetry(NamedTuple):
         along = int(axis.abs().argmax())
         if float(axis.abs()[along]) > math.cos(math.radians(_ALONG)):
             return "zyx"[along]
-        x, y, z = (float(length) for length in (axis * axis[along].sign()).flip(0))
+        x, y, z = (round(float(length), 2) + 0.0 for length in (axis * axis[along].sign()).flip(0))  # + 0.0 makes -0 0
         return f"({x:.2f}, {y:.2f}, {z:.2f})"
 
     def images(self, points: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ def generators(name: str) -> Tensor:
     if word == "I":  # a five-fold axis goes through (0, 1, φ), see Coxeter, Regular Polytopes, 3.7
         golden = (1 + math.sqrt(5)) / 2
         along = torch.tensor([0.0, 1.0, golden], dtype=torch.float64)
-        return torch.stack((rotation_by(2 * math.pi / 5 * along / along.norm()), cycle))
+        return torch.stack((of_vectors(2 * math.pi / 5 * along / along.norm()), cycle))
     match = re.fullmatch(r"([CD])(\d+)", word)
     n = int(match.group(2)) if match else 0
     if not match or not 1 <= n <= _LARGEST_ORDER or (match.group(1) == "D" and n < 2):
@@ -113,26 +114,7 @@ def generators(name: str) -> Tensor:
 
 def about_first_axis(angle: float) -> Tensor:
     """(3, 3), by an angle in radians."""
-    return rotation_by(torch.tensor([angle, 0.0, 0.0], dtype=torch.float64))
-
-
-def rotation_by(turn: Tensor) -> Tensor:
-    """(3,) axis times radians → (3, 3)."""
-    x, y, z = turn
-    zero = torch.zeros_like(x)
-    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero)).reshape(3, 3)
-    return torch.linalg.matrix_exp(cross)
-
-
-def turn_of(rotation: Tensor) -> Tensor:
-    """Axis times angle of a rotation, (3,)."""
-    angle = torch.acos(((rotation.trace() - 1) / 2).clamp(-1, 1))
-    if float(angle) > math.pi - 1e-4:
-        projection = (rotation + torch.eye(3).to(rotation)) / 2
-        return torch.nn.functional.normalize(projection[:, projection.diagonal().argmax()], dim=0) * angle
-    difference = rotation - rotation.T
-    across = torch.stack((difference[2, 1], difference[0, 2], difference[1, 0]))
-    return torch.nn.functional.normalize(across, dim=0) * angle
+    return of_vectors(torch.tensor([angle, 0.0, 0.0], dtype=torch.float64))
 
 
 def _closed(made_of: Tensor) -> Tensor:

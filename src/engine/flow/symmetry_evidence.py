@@ -20,7 +20,8 @@ from torch import Tensor
 from ..maps.gaussian_blur import gaussian_blur
 from ..maps.preparation import bin_density
 from ..maps.sampling import sample
-from .symmetry import generators, rotation_by, turn_of
+from .rotations import of_vectors, to_vectors
+from .symmetry import generators
 from .symmetry_axes import Coarse, coarse_copy
 
 _FINEST_BLUR = 0.8  # voxels: what interpolation then loses is next to nothing
@@ -171,11 +172,11 @@ def controls_of(turning: Tensor) -> Tensor:
     They turn by other angles about the same axis.  Half a turn across the main axis of Dn is compared with half turns
     about other directions across it: what a quarter does to a belt or a bundle would tell nothing.
     """
-    main = turn_of(turning[0])
+    main = to_vectors(turning[0])
     order = _order(turning[0])
     controls = [_others(main, order)]
     for rotation in turning[1:]:
-        turn = turn_of(rotation)
+        turn = to_vectors(rotation)
         if abs(float(turn @ main)) < _ACROSS and _order(rotation) == 2:
             about = _others(main / 2, 2 * order)
             controls.append(about @ rotation @ about.mT)
@@ -187,11 +188,11 @@ def controls_of(turning: Tensor) -> Tensor:
 def _others(turn: Tensor, order: int) -> Tensor:
     """Turns by angles that are no multiples of the one given, all the way round; (n, 3, 3)."""
     steps = [round(i * order / len(_CONTROLS)) + share for i, share in enumerate(_CONTROLS)]
-    return torch.stack([rotation_by(turn * step) for step in steps])
+    return torch.stack([of_vectors(turn * step) for step in steps])
 
 
 def _order(rotation: Tensor) -> int:
-    return round(2 * math.pi / float(turn_of(rotation).norm()))
+    return round(2 * math.pi / float(to_vectors(rotation).norm()))
 
 
 def fitted(name: str, frame: Frame, maps: Sequence[LookedAt], details: Sequence[int] = (0, 1, 2)) -> Frame:
@@ -232,7 +233,7 @@ def _residuals(frames: Sequence[Frame], rotations: Tensor, maps: Sequence[Looked
 
 def _moved(frame: Frame, change: Tensor) -> Frame:
     """(6,): a turn in radians, a shift in voxels."""
-    return Frame(rotation_by(change[:3]) @ frame.axes, frame.centre + change[3:])
+    return Frame(of_vectors(change[:3]) @ frame.axes, frame.centre + change[3:])
 
 
 def _variance(outside: Tensor) -> float:

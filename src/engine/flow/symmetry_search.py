@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError, named
-from .symmetry import Symmetry, generators, group_in_frame, standard_rotations, turn_of
+from .rotations import to_vectors
+from .symmetry import Symmetry, generators, group_in_frame, standard_rotations
 from .symmetry_axes import Axis, Coarse, across_by_half_a_turn, find_axes
 from .symmetry_evidence import Evidence, Frame, LookedAt, controls_of, fitted
 
@@ -183,7 +184,7 @@ def _axes_of(rotations: Tensor) -> list[tuple[int, Tensor]]:
     """Each axis of a group, in both directions, with its order."""
     found: list[tuple[int, Tensor]] = []
     for rotation in rotations[1:]:
-        axis = torch.nn.functional.normalize(turn_of(rotation), dim=0)
+        axis = torch.nn.functional.normalize(to_vectors(rotation), dim=0)
         for direction in (axis, -axis):
             same = [k for k, (_, other) in enumerate(found) if float(other @ direction) > 1 - 1e-6]
             order = _order(rotation)
@@ -200,7 +201,7 @@ def _nearly_along(axis: Axis, frame: Frame) -> bool:
 
 
 def _order(rotation: Tensor) -> int:
-    angle = float(turn_of(rotation).norm())
+    angle = float(to_vectors(rotation).norm())
     return max(1, round(2 * math.pi / angle)) if angle > 1e-6 else 1
 
 

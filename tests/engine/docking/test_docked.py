@@ -9,9 +9,9 @@ from scipy.linalg import expm
 from chimerax.cryotrans.engine.docking.coarse import CoarsePair, coarse_pair
 from chimerax.cryotrans.engine.docking.docked import DockedDomains, dock_domains
 from chimerax.cryotrans.engine.docking.field import domain_field, local_motions
-from chimerax.cryotrans.engine.docking.motions import of_vectors
 from chimerax.cryotrans.engine.flow.domains import DomainField
 from chimerax.cryotrans.engine.flow.integration import displacement, follow
+from chimerax.cryotrans.engine.flow.rotations import of_vectors
 from chimerax.cryotrans.engine.maps.gaussian_blur import gaussian_blur
 
 CPU = torch.device("cpu")

@@ -11,8 +11,9 @@ from chimerax.cryotrans.engine.docking import labelling as labelling_module
 from chimerax.cryotrans.engine.docking.coarse import CoarsePair
 from chimerax.cryotrans.engine.docking.energy import Energy
 from chimerax.cryotrans.engine.docking.labelling import beginnings, best_labellings, expand, improve, reduce
-from chimerax.cryotrans.engine.docking.motions import Motions, of_vectors
+from chimerax.cryotrans.engine.docking.motions import Motions
 from chimerax.cryotrans.engine.docking.pieces import cut, points_above
+from chimerax.cryotrans.engine.flow.rotations import of_vectors
 from chimerax.cryotrans.engine.maps.deposit import deposit
 from chimerax.cryotrans.engine.maps.sampling import sample
 

@@ -8,11 +8,9 @@ from scipy.spatial.transform import Rotation
 from chimerax.cryotrans.engine.docking.motions import (
     Motions,
     all_turns,
-    angles_between,
     best_motion,
-    of_vectors,
-    to_vectors,
 )
+from chimerax.cryotrans.engine.flow.rotations import angles_between, of_vectors, to_vectors
 
 
 def _turns(n: int, seed: int = 0) -> Rotation:
