@@ -36,7 +36,7 @@ _OF_THE_MAPS = ("initial_map", "initial_level", "target_map", "target_level")
 
 
 def train(said: dict[str, Any], command: list[str], reporter: Reporter, stop: StopRequest) -> None:
-    """Train one flow, or a leg for each target; arguments and errors as in training_program.
+    """Train one flow, or a leg for each target; arguments and errors as in training.py.
 
     Args:
         said: `target_map` and `target_level` are lists.

@@ -26,7 +26,7 @@ from .stop_request import StopRequest
 
 
 def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporter, stop: StopRequest) -> None:
-    """Write the frames of a trajectory; arguments as in training_program.
+    """Write the frames of a trajectory; arguments as in training.py.
 
     Raises:
         InputError: whatever the user can mend.

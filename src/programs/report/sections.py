@@ -137,8 +137,8 @@ def training_section(told: Run) -> str:
     said += ": the best one.</p>" if best == told.row.step else f"; the best one is that of step {best}.</p>"
     if stages:
         said += (
-            "<p>Dotted lines part the stages of the recipe, each with a loss of its own; a stage that starts anew "
-            "begins at the initial map again.</p>"
+            "<p>Dotted lines part the stages of the recipe, each with a loss of its own; a start begins "
+            "anew, at the initial map or where domains were docked.</p>"
             f"<details><summary>{len(stages)} stages</summary><ol>{listed}</ol></details>"
         )
     return _section("Training", f'{said}<div class="charts">{"".join(charts)}</div>')
