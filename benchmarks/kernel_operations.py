@@ -2,7 +2,7 @@
 
     python benchmarks/kernel_operations.py
 
-The kernel's source, with two counters put in, is run on the CPU as in tests/engine/transport/test_cuda_kernels.py, one thread a
+The kernel's source, with two counters put in, is run on the CPU as in test_cuda_kernels.py, one thread a
 block (needs g++ on Linux and about ten minutes), for the first W2 step of the enlarged demo pair: epsilon 1e-4, five
 rounds, twelve blurs.  A GPU's time cannot be had in this way.
 """

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.maps.conditioning import conditioned, joined_blur
 from ..engine.maps.density_map import DensityMap, voxel_side
 from ..engine.maps.preparation import above_level, prepare
 from ..engine.options.training import TrainingOptions
@@ -127,6 +126,8 @@ def _conditioned(
     initial: DensityMap, target: DensityMap, options: TrainingOptions, blur: float, reporter: Reporter
 ) -> tuple[DensityMap, DensityMap, TrainingOptions, float]:
     """Both maps, the options with their levels and the blur between them, as training is to see them."""
+    from ..engine.maps.conditioning import conditioned, joined_blur
+
     a, b = conditioned(initial, options.initial_level), conditioned(target, options.target_level)
     for note in (*a.notes, *b.notes):
         reporter.note(note)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ..engine.errors import InputError, named
 from ..engine.files.run_directory import RUN_FILE, RunDirectory
 from ..engine.files.writing import remove
-from ..engine.maps.conditioning import molecule_of
 from ..engine.maps.density_map import DensityMap, grid_text
 from ..engine.maps.grids import on_grid_of
 from ..engine.maps.mrc_file import read_map, write_map
@@ -43,6 +42,8 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
         reporter.warning(note)
     above_level(density_map, options.initial_level)
     if (options.conditioning or trained.get("options", {}).get("conditioning")) == "auto":
+        from ..engine.maps.conditioning import molecule_of
+
         density_map, said_of_it = molecule_of(density_map, _level_of_the_training(options, density_map, trained))
         for sentence in said_of_it:
             reporter.note(sentence)

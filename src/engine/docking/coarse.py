@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..maps.density_map import DensityMap, voxel_side
+from ..maps.gaussian_blur import gaussian_between
 from ..maps.preparation import above_level
 
 BLUR = 1.4  # Å, standard deviation: it takes a map of 3 Å to 7 Å, where a domain still has shape and loops have none
@@ -111,6 +112,6 @@ def _under_gaussians(values: Tensor, sigma: float, ratio: float) -> Tensor:
     for n in values.shape:
         places = torch.arange(math.ceil(n / ratio), device=values.device, dtype=values.dtype) * ratio
         across = torch.arange(n, device=values.device, dtype=values.dtype)
-        kernel = (-((across[:, None] - places) ** 2) / (2 * sigma**2)).exp() / (math.sqrt(2 * math.pi) * sigma)
+        kernel = gaussian_between(across, places, 2 * sigma**2) / (math.sqrt(2 * math.pi) * sigma)
         values = torch.tensordot(values, kernel, dims=([0], [0]))  # the axis done goes last, so three make a round
     return values
