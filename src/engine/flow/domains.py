@@ -104,23 +104,6 @@ class DomainField(Field):
             field.translations.copy_(velocities)
         return field
 
-    def turn_units(self, direction: int, angle: float) -> None:
-        """Begin with every unit of the symmetry turning as one about its middle, in place of at rest.
-
-        Args:
-            direction: of the axis: 0 along the symmetry's, 1 away from it, 2 across both.
-            angle: radians from t = 0 to 1.
-        """
-        assert self.symmetry is not None
-        with torch.no_grad():
-            middle = self.centres.mean(0)
-            axis = self.symmetry.to(middle).axis()
-            away = middle - self.symmetry.centre.to(middle)
-            away = torch.nn.functional.normalize(away - (away @ axis) * axis, dim=0)
-            turn = angle * (axis, away, torch.linalg.cross(axis, away))[direction]
-            self.rotations.copy_((turn * self.arm).expand_as(self.rotations))
-            self.translations.copy_(torch.linalg.cross(turn.expand_as(self.centres), self.centres - middle))
-
     def weights(self, start: Tensor) -> Tensor:
         """How much of a point's motion is that of each domain; (n, 3) → (n, n_domains), rows sum to 1."""
         # |x - c|² = |x|² - 2 x·c + |c|²: the first is the same for all domains, and softmax does not see it.
