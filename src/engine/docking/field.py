@@ -11,6 +11,7 @@ from torch import Tensor
 from ..flow.domains import DomainField
 from ..flow.integration import displacement
 from ..flow.rotations import to_vectors
+from ..flow.screws import screw_factors
 from ..flow.symmetry import Symmetry
 from ..maps.deposit import deposit
 from .coarse import CoarsePair
@@ -21,9 +22,8 @@ from .motions import Motions, best_motion
 def domain_field(docked: DockedDomains, grid_shape: tuple[int, int, int]) -> DomainField:
     """A flow with a centre for each supervoxel, which follows the screw motion of its domain.
 
-    A motion x → R (x - c) + c + s is the flow of ω × (x - c) + u from t = 0 to 1 where ω is R's rotation vector and
-    s = (1 + (1 - cos θ)/θ² [ω] + (θ - sin θ)/θ³ [ω]²) u, θ = |ω|: Murray, Li & Sastry, A Mathematical Introduction to
-    Robotic Manipulation (1994), ch. 2.
+    A motion x → R (x - c) + c + s is the flow of ω × (x - c) + u from t = 0 to 1 where ω is R's rotation vector and s
+    the way of u, see `Screws`.
 
     Args:
         grid_shape: (nz, ny, nx), of the maps that were docked.
@@ -112,12 +112,9 @@ def local_motions(positions: Tensor, displacements: Tensor, weights: Tensor, own
 
 
 def _shift_of_velocity(turns: Tensor) -> Tensor:
-    """(n, 3) → (n, 3, 3)."""
-    angle = turns.norm(dim=1)[:, None, None].clamp(min=1e-6)
+    """What makes of a velocity the shift after a unit of time, see `Screws`; (n, 3) → (n, 3, 3)."""
+    first, second = screw_factors((turns * turns).sum(1)[:, None, None])
     cross = torch.zeros(len(turns), 3, 3, dtype=turns.dtype, device=turns.device)
     cross[:, 2, 1], cross[:, 0, 2], cross[:, 1, 0] = turns.T
     cross = cross - cross.mT
-    one = torch.eye(3, dtype=turns.dtype, device=turns.device)
-    # (1 - cos θ)/θ² loses its digits at small angles; 2 sin²(θ/2)/θ² does not.
-    second = torch.where(angle > 1e-3, (angle - angle.sin()) / angle**3, torch.full_like(angle, 1 / 6))
-    return one + 2 * (angle / 2).sin() ** 2 / angle**2 * cross + second * (cross @ cross)
+    return torch.eye(3, dtype=turns.dtype, device=turns.device) + first * cross + second * (cross @ cross)

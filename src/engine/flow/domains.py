@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, named
+from .screws import Screws
 from .symmetry import Symmetry
 from .velocity import Field, VelocityField
 
@@ -27,7 +28,7 @@ _ROUNDS_OF_MEANS = 10
 class DomainField(Field):
     """Screw motions of n domains; `spread_over` makes one at rest for given points."""
 
-    integrator = "midpoint"  # a rotation by Euler steps would swell
+    integrator = "exact"
 
     def __init__(self, centres: Tensor, spread: Tensor, arm: Tensor, symmetry: Symmetry | None = None) -> None:
         """
@@ -109,17 +110,18 @@ class DomainField(Field):
         # |x - c|² = |x|² - 2 x·c + |c|²: the first is the same for all domains, and softmax does not see it.
         middle = self.centres.detach().mean(0)
         centres = _images(self.centres, self.symmetry) - middle
-        closeness = torch.addmm(-(centres**2).sum(1) / 2, start - middle, centres.T)
-        return torch.softmax(closeness / self.spread**2, dim=1)
+        scaled = centres / self.spread**2
+        closeness = torch.addmm(-(centres * scaled).sum(1) / 2, start - middle, scaled.T)
+        return torch.softmax(closeness, dim=1)
 
-    def at(self, start: Tensor) -> Callable[[Tensor], Tensor]:
+    def at(self, start: Tensor) -> Screws:
         """The velocity of the points that start at `start`, (n, 3)."""
         weights = self.weights(start)
         centres = _images(self.centres, self.symmetry)
         turns = _turned(self.rotations, self.symmetry) / self.arm
         shifts = _turned(self.translations, self.symmetry) - torch.linalg.cross(turns, centres)
-        turn, shift = weights @ turns, weights @ shifts
-        return lambda points: torch.linalg.cross(turn, points) + shift
+        turn, shift = (weights @ torch.cat((turns, shifts), dim=1)).split(3, dim=1)
+        return Screws(turn, shift)
 
 
 class CombinedField(Field):
