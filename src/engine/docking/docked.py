@@ -12,7 +12,6 @@ the target is explained once, and by few motions, tells them apart.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -83,7 +82,7 @@ def supervoxels_of(pair: CoarsePair, seed: int = 0) -> Pieces:
     return cut(*points_above(pair.initial, _RIM), n, seed)
 
 
-def dock_domains(pair: CoarsePair, seed: int = 0, more: Sequence[Motions] = (), n_cuts: int = 1) -> list[DockedDomains]:
+def dock_domains(pair: CoarsePair, seed: int = 0, n_cuts: int = 1) -> list[DockedDomains]:
     """Find the domains and their motions, for several sets of supervoxels; the lowest energy first.
 
     A supervoxel that lies across a border cannot follow both sides, so that it matters how the molecule is cut.
@@ -91,12 +90,11 @@ def dock_domains(pair: CoarsePair, seed: int = 0, more: Sequence[Motions] = (), 
     Args:
         pair: both maps, see `coarse_pair`.
         seed: of whatever is left to chance.
-        more: other motions that are considered too, in voxels of the pair.
         n_cuts: how many sets of supervoxels.
     """
     n_pieces = max(_FEWEST_PIECES, round(_volume(pair) / _PIECE))
     centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
-    candidates = _unlike(Motions.joined([_docked_pieces(pair, centres), *more]), pair.voxel)
+    candidates = _unlike(_docked_pieces(pair, centres), pair.voxel)
     found = [_explained(pair, supervoxels_of(pair, seed + k), candidates, seed) for k in range(n_cuts)]
     return sorted(found, key=lambda each: each.energy)
 

@@ -2,11 +2,10 @@
 
     1. Several starts on a coarse grid.  Domains are docked into the target wherever they fit, in several cuts of the
        molecule, and refined.  If they do not explain nearly all, a network follows, by transport and then by
-       correlation, which goes the nearest way; and docking again, what the network found among the candidates.  If
-       that does not explain the target either, rigid domains of several sizes are trained.  Which of them has found
-       the right matching is not seen in the loss: they are compared by their correlation with the target at finer
-       detail than they were trained on, less a price for strain and folds.  Where both maps have a symmetry, flows
-       that keep it compete with free ones, and win if they end alike.
+       correlation, which goes the nearest way; if neither explains most, rigid domains of several sizes are trained.
+       Which of them has found the right matching is not seen in the loss: they are compared by their correlation with
+       the target at finer detail than they were trained on, less a price for strain and folds.  Where both maps have a
+       symmetry, flows that keep it compete with free ones, and win if they end alike.
     2. The best goes on from coarse to fine detail, by correlation: both maps blurred at first, at last the
        generated map at the resolution of the target.
 
@@ -25,15 +24,14 @@ import torch
 from numpy.typing import NDArray
 
 from ..docking.coarse import coarse_pair
-from ..docking.docked import dock_domains, supervoxels_of
-from ..docking.field import domain_field, local_motions, symmetric_field
+from ..docking.docked import dock_domains
+from ..docking.field import domain_field, symmetric_field
 from ..errors import InputError
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.deformation import deformation
 from ..flow.domains import CombinedField, DomainField
 from ..flow.fields import new_field, new_network
-from ..flow.integration import displacement
-from ..flow.price import price
+from ..flow.price import overall_strain, price
 from ..flow.symmetry import Symmetry
 from ..flow.velocity import Field
 from ..maps.density_map import DensityMap, voxel_side
@@ -106,7 +104,7 @@ class AutoTraining:
         self._docked: list[dict[str, Any]] = []  # fields of docked starts to come
         self._stage = 0
         self._current: Training | None = None  # made when it is first asked for: docking takes its time
-        if self._starts[0].docks:
+        if self._starts[0].flow == "docked":
             self.notes.append("Looking for the places in the target where parts of the initial map fit (docking).")
 
     @property
@@ -205,7 +203,7 @@ class AutoTraining:
         stages = []
         for i, begun in enumerate(self._starts):
             text = f"start {i + 1} of {len(self._starts)}, {begun}" if len(self._starts) > 1 else str(begun)
-            if begun.docks:  # it is near already: what is coarser would lead it astray
+            if begun.flow == "docked":  # it is near already: what is coarser would lead it astray
                 how = (sizes[0], 300, *_REFINING_RATES[:2], blurs[0])
                 stages.append(Stage(f"{text}: correlation", i, "correlation", *how))
                 continue
@@ -224,26 +222,16 @@ class AutoTraining:
             self._pairs[bin_size, margin] = prepare(*self._maps, *levels, bin_size, margin, self._held_out)
         return self._pairs[bin_size, margin]
 
-    def _dock(self, number: int) -> None:
-        """Fill `_docked` for this start and those of its kind that follow."""
+    def _dock(self) -> None:
+        """Fill `_docked`."""
         device = torch.device("cpu") if self._device.type == "mps" else self._device
         levels = self.options.initial_level, self.options.target_level
         pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
         shape, seed = self._maps[0].grid_shape, self.options.seed
-        pieces = supervoxels_of(pair, seed)
-        points = pair.to_box(pieces.points, shape)
-        motions = []
-        for ended in self._ended:
-            if self._starts[ended["start"]].docks:
-                continue
-            with torch.no_grad():
-                moved = displacement(field_of_state(ended["field"]).to(device), points)
-            ways = pair.from_box(points + moved, shape) - pieces.points
-            motions.append(local_motions(pieces.points, ways, pieces.weights, pieces.owner))
-        found = dock_domains(pair, seed, motions, CUTS)
+        found = dock_domains(pair, seed, CUTS)
         self._docked = []
-        for begun in self._starts[number:]:
-            if begun.flow != self._starts[number].flow:
+        for begun in self._starts:
+            if begun.flow != "docked":
                 break
             if begun.symmetry is None:
                 field = domain_field(found[begun.number or 0], shape)
@@ -256,9 +244,9 @@ class AutoTraining:
 
     def _new_field(self, number: int) -> Field:
         start = self._starts[number]
-        if start.docks:
+        if start.flow == "docked":
             if not self._docked:
-                self._dock(number)
+                self._dock()
             return field_of_state(self._docked.pop(0)).to(self._device)
         pair = self._pair(self.stages[0].bin_size, 0)
         most = max(1, len(pair.weights) // _POINTS_OF_A_DOMAIN)
@@ -321,7 +309,7 @@ class AutoTraining:
         points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
         change = deformation(field, points, self._maps[0].voxel_size)[1]
         weights = torch.from_numpy(pair.weights / pair.weights.sum()).to(change.strain)
-        strain = float((weights * change.strain**2).sum().sqrt())
+        strain = overall_strain(change.strain, weights)
         folded = float((weights * (change.volume_change <= 0)).sum())
         return 1 - training.loss() - price(strain, folded)
 

@@ -27,19 +27,13 @@ class Start(NamedTuple):
         text = self.flow if self.n_domains is None else f"{self.n_domains} domains"
         if self.flow == "docked":
             text = "docked domains"
-        if self.flow == "docked again":
-            text = "domains docked again"
         if self.number is not None:
             text += f", cut {self.number + 1}"
         return text if self.symmetry is None else f"{text} in {self.symmetry}"
 
-    @property
-    def docks(self) -> bool:
-        return self.flow.startswith("docked")
-
 
 def starts_of(options: TrainingOptions, symmetry: Symmetry | None) -> list[Start]:
-    """Docked domains, a network, domains docked again, trained domains; free, and those that keep a symmetry.
+    """Docked domains, a network, trained domains; free, and those that keep a symmetry.
 
     Where a symmetry is told there are no free ones; where it is proposed, both.  A symmetric network costs as many
     times more as the group has rotations, so it is there only if it is asked for.
@@ -50,10 +44,9 @@ def starts_of(options: TrainingOptions, symmetry: Symmetry | None) -> list[Start
         return [Start("network", symmetry=name) for name in names]
     docked = [Start("docked", symmetry=name, number=k) for name in names for k in range(1 if name else CUTS)]
     networks = [Start("network", unless=_NEARLY_ALL)] * (not told and options.flow == "auto")
-    again = [start._replace(flow="docked again", unless=_NEARLY_ALL) for start in docked if networks]
     trained = []
     for name in reversed(names):
         of_group = [n * symmetry.order for n in _DOMAINS_OF_A_UNIT] if symmetry and name else _DOMAINS
         sizes = [options.n_domains] if options.n_domains else of_group
         trained += [Start("domains", n, name, unless=_MOST) for n in sizes]
-    return docked + networks + again + trained
+    return docked + networks + trained
