@@ -70,8 +70,8 @@ def _run(pair: str, seed: int, training: list[str]) -> dict[str, Any]:
         row = {
             "pair": _name(pair),
             "seed": seed,
-            "verdict": best["verdict"],
-            "reasons": " | ".join(best["reasons"]),
+            "verdict": content["verdict"]["word"],
+            "reasons": " | ".join(content["verdict"]["reasons"]),
             "seconds": round(seconds, 1),
             "steps": content["step"],
             **{name: f"{getattr(last, name):.4g}" for name in _MEASURES},

@@ -74,8 +74,8 @@ def best_checkpoint(rows: Sequence[Measures]) -> int:
     """Which checkpoint to use.
 
     The one of the highest correlation, on held-out voxels where there are some, after 0.1 is taken off for each unit of
-    strain above 0.27, and the share of the mass that is folded.  With a validation map only those count whose resolution
-    against it is within 2 % of the finest.  Of equal ones the first.
+    strain above 0.27, and the share of the mass that is folded.  With a validation map only those count whose
+    resolution against it is within 2 % of the finest.  Of equal ones the first.
 
     Args:
         rows: of one run, at least one.
