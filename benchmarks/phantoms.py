@@ -1,4 +1,4 @@
-"""How well a training finds motions that are known exactly: hinges, sliding domains, one of ten, a ring whose units turn.
+"""How well a training finds motions that are known exactly: hinges, sliding domains, one of ten, a ring of units.
 
     python benchmarks/phantoms.py [hinge] [far_hinge] [slide] [one_of_ten] [ring] [any training option]
 
