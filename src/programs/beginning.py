@@ -12,6 +12,7 @@ from ..engine.maps.density_map import DensityMap, voxel_side
 from ..engine.maps.preparation import above_level, prepare
 from ..engine.options.training import TrainingOptions
 from .history import Compared
+from .pair import Pair
 from .progress import Reporter
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ _BLOCK, _BLOCK_VOXELS = 8.0, 4.0  # width of held-out blocks: Å, but at least s
 
 
 def begin(
-    initial: DensityMap,
-    target: DensityMap,
+    pair: Pair,
     validation: DensityMap | None,
     options: TrainingOptions,
     device: torch.device,
@@ -42,9 +42,15 @@ def begin(
     from ..engine.judging.comparison import Comparison
     from ..engine.judging.held_out import held_out_mask
 
+    initial, target, masks = pair
     blur = _blur_between(initial, target, options)
     if options.conditioning == "auto":
-        initial, target, options, blur = _conditioned(initial, target, options, blur, reporter)
+        initial, target, options, blur = _conditioned(pair, options, blur, reporter)
+    else:
+        initial, target = (
+            each.with_density(each.density * masks[key].density) if key in masks else each
+            for key, each in (("initial", initial), ("target", target))
+        )
     _tell_of_the_blur(initial, target, options, blur, reporter)
     levels = (options.initial_level, options.target_level)
     symmetry = _symmetry_of(initial, target, options, reporter)
@@ -123,12 +129,14 @@ def _training_of(
 
 
 def _conditioned(
-    initial: DensityMap, target: DensityMap, options: TrainingOptions, blur: float, reporter: Reporter
+    pair: Pair, options: TrainingOptions, blur: float, reporter: Reporter
 ) -> tuple[DensityMap, DensityMap, TrainingOptions, float]:
     """Both maps, the options with their levels and the blur between them, as training is to see them."""
     from ..engine.maps.conditioning import conditioned, joined_blur
 
-    a, b = conditioned(initial, options.initial_level), conditioned(target, options.target_level)
+    masks = {key: mask.density for key, mask in pair.masks.items()}
+    a = conditioned(pair.initial, options.initial_level, masks.get("initial"))
+    b = conditioned(pair.target, options.target_level, masks.get("target"))
     for note in (*a.notes, *b.notes):
         reporter.note(note)
     options = dataclasses.replace(options, initial_level=a.level, target_level=b.level)

@@ -8,13 +8,25 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..engine.errors import InputError, named
-from ..engine.files.run_directory import FINAL_WEIGHTS, GENERATED_MAP, LOSS_FILE, RUN_FILE, STATE_FILE, RunDirectory
+from ..engine.files.run_directory import (
+    FINAL_WEIGHTS,
+    GENERATED_MAP,
+    LOSS_FILE,
+    MASKS,
+    RUN_FILE,
+    STATE_FILE,
+    RunDirectory,
+)
 from ..engine.files.writing import remove
 from ..engine.judging.tables import FSC_FILE, METRICS_FILE
+from ..engine.maps.density_map import DensityMap
+from ..engine.maps.mrc_file import write_map
 from .conclusion import MOTION_FILES, conclude
 from .history import Compared, History
 from .progress import Reporter, in_a_sentence
@@ -36,8 +48,9 @@ def run_training(
     compared: Compared,
     reporter: Reporter,
     stop: StopRequest,
+    masks: Mapping[str, DensityMap] = MappingProxyType({}),
 ) -> None:
-    """The steps from the first loss to the end, a stop, or a failure."""
+    """The steps from the first loss to the end, a stop, or a failure; `masks` are written first, for predictions."""
     import torch
 
     from ..engine.device import use_threads
@@ -48,8 +61,11 @@ def run_training(
         files |= {*MOTION_FILES, REPORT_FILE}
     if "leg" in content:
         files.add(GENERATED_MAP)
+    files |= {MASKS[key] for key in content.get("masks", ())}
     content = {**content, "files": sorted(files)}
     run.write({**content, "versions": versions(), "updated": now()})
+    for key, mask in masks.items():
+        write_map(run / MASKS[key], mask)
     before, started = float(content["seconds"]), time.monotonic()
     keeper = _Keeper(run, content, training, compared, reporter, before, started)
     try:

@@ -15,10 +15,12 @@ from ..engine.files.writing import remove
 from ..engine.maps.density_map import DensityMap, grid_text
 from ..engine.maps.grids import on_grid_of
 from ..engine.maps.mrc_file import read_map, write_map
+from ..engine.maps.own_mask import mask_on_grid, masked
 from ..engine.maps.preparation import above_level
 from ..engine.options.choices import N_EULER_STEPS
 from ..engine.options.prediction import PredictionOptions
 from .carried_atoms import SUFFIXES, CarriedAtoms
+from .pair import mask_of_run
 from .progress import Reporter
 from .provenance import describe_grid
 from .stop_request import StopRequest
@@ -41,7 +43,16 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
     for note in density_map.notes:
         reporter.warning(note)
     above_level(density_map, options.initial_level)
-    if (options.conditioning or trained.get("options", {}).get("conditioning")) == "auto":
+    key = "target" if options.inverse else "initial"
+    if key in trained.get("masks", ()):
+        density_map = _in_the_mask_of_the_training(
+            density_map,
+            RunDirectory(weights.parent),
+            key,
+            reporter,
+            _level_of_the_training(options, density_map, trained),
+        )
+    elif (options.conditioning or trained.get("options", {}).get("conditioning")) == "auto":
         from ..engine.maps.conditioning import molecule_of
 
         density_map, said_of_it = molecule_of(density_map, _level_of_the_training(options, density_map, trained))
@@ -211,6 +222,16 @@ def _on_the_grid_of_the_training(density_map: DensityMap, trained: dict[str, Any
     density_map, resampled = on_grid_of(density_map, onto)
     if resampled:
         reporter.note(resampled)
+    return density_map
+
+
+def _in_the_mask_of_the_training(
+    density_map: DensityMap, run: RunDirectory, key: str, reporter: Reporter, level: float
+) -> DensityMap:
+    """The map times the mask that its training had."""
+    mask, _ = mask_on_grid(read_map(mask_of_run(run, key)), density_map, f"{key}_mask")
+    density_map, text = masked(density_map, mask, level, f"{key}_mask")
+    reporter.note(text)
     return density_map
 
 

@@ -28,7 +28,7 @@ import numpy as np
 from ..errors import named
 from .density_map import DensityMap
 from .low_pass import SIGMA_OF_RESOLUTION, low_passed
-from .molecule_mask import Molecule, find_molecule
+from .molecule_mask import Array, Molecule, find_molecule, masked_molecule
 from .solvent import solvent_of
 
 _CLEAR = 5.0  # standard deviations of the noise; of 10⁶ voxels of Gaussian noise a third of one is higher
@@ -48,19 +48,21 @@ class Conditioned(NamedTuple):
     notes: tuple[str, ...]  # sentences for the user; none where the map stays as it is
 
 
-def conditioned(density_map: DensityMap, level: float) -> Conditioned:
+def conditioned(density_map: DensityMap, level: float, own_mask: Array | None = None) -> Conditioned:
     """A map and its level as training is to see them.
 
     Args:
-        density_map: not constant.
+        density_map: not constant, not yet masked.
         level: map units.
+        own_mask: (nz, ny, nx), from 0 to 1, in the place of the mask that would be found; it masks clean maps too.
     """
-    molecule = _molecule_of(density_map)
+    molecule = _molecule_of(density_map, own_mask)
     if not _is_noisy(density_map, level, molecule):
-        return _without_ripples(density_map, level, molecule)
+        clean = _without_ripples(density_map, level, molecule)
+        return clean if own_mask is None else clean._replace(density_map=_times(clean.density_map, own_mask))
     assert molecule is not None
     name, size = density_map.name, density_map.voxel_size
-    notes = [_mask_text(density_map, level, molecule)]
+    notes = [] if own_mask is not None else [_mask_text(density_map, level, molecule)]
     masked = density_map.density * molecule.mask
     seen, noise, resolution = masked, molecule.solvent.noise, 0.0
     for resolution in _RESOLUTIONS:
@@ -98,9 +100,15 @@ def joined_blur(between: float, initial: float, target: float) -> float:
     return math.sqrt(max(0.0, between**2 + target**2 - initial**2))
 
 
-def _molecule_of(density_map: DensityMap) -> Molecule | None:
+def _times(density_map: DensityMap, mask: Array) -> DensityMap:
+    return density_map.with_density(density_map.density * mask)
+
+
+def _molecule_of(density_map: DensityMap, own_mask: Array | None = None) -> Molecule | None:
     density = density_map.density
-    return None if density.min() == density.max() else find_molecule(density, density_map.voxel_size)
+    if density.min() == density.max():
+        return None
+    return find_molecule(density, density_map.voxel_size) if own_mask is None else masked_molecule(density, own_mask)
 
 
 def _is_noisy(density_map: DensityMap, level: float, molecule: Molecule | None) -> bool:

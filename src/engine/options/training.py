@@ -275,6 +275,18 @@ class TrainingCall(CallOptions):
         metavar="MAP",
         help="another map of the target's state to judge by: a half map",
     )
+    initial_mask: str | None = option(
+        *(None, "file", "--initial-mask"),
+        keyword="mask",
+        metavar="FILE",
+        help="mask of the initial map, from 0 to 1, on any grid; or an atomic model, round which one is made",
+    )
+    target_mask: str | None = option(
+        *(None, "file", "--target-mask"),
+        keyword="to_mask",
+        metavar="FILE",
+        help="mask of the target map, likewise",
+    )
     no_report: bool = option(
         *(False, bool, "--no-report"),
         on_resume="free",
