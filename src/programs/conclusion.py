@@ -38,7 +38,7 @@ def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter
     """
     from ..engine.judging.motion_maps import motion_maps, write_motion_maps
 
-    initial, target, target_level, blur, comparison = compared
+    initial, target, target_level, blur, comparison = compared[:5]
     with reporter.doing_without("The maps of the motion"):
         maps = motion_maps(initial, target, target_level, comparison.support, measured, blur)
         write_motion_maps(run.path, maps)

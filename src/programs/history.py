@@ -30,6 +30,7 @@ class Compared(NamedTuple):
     target_level: float
     blur: float  # Å, see `Comparison`
     comparison: Comparison
+    ceiling: float | None = None  # correlation that the target's noise leaves, where half maps say what it is
 
 
 class History:

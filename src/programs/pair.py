@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..engine.errors import InputError, named
 from ..engine.files.run_directory import MASKS, RunDirectory
 from ..engine.maps.density_map import DensityMap
-from ..engine.maps.grids import assume_grid_of, on_grid_of, sizes_text
+from ..engine.maps.grids import assume_grid_of, on_grid_of, placed_on, sizes_text
 from ..engine.maps.inspection import check_points, doubts_about
 from ..engine.maps.mrc_file import read_map
 from ..engine.maps.own_mask import mask_on_grid, mask_round, masked
@@ -27,6 +27,7 @@ class Pair(NamedTuple):
     initial: DensityMap
     target: DensityMap
     masks: dict[str, DensityMap]  # by "initial" and "target"
+    half_maps: tuple[DensityMap, DensityMap] | None = None  # of the target
 
 
 def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] = ()) -> Pair:
@@ -79,7 +80,22 @@ def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] 
         masks[key], text = mask_on_grid(mask, initial, f"{key}_mask")
         if text:
             reporter.note(text)
-    return Pair(initial, target, masks)
+    return Pair(initial, target, masks, _read_half_maps(said.get("half_maps", []), initial, reporter))
+
+
+def _read_half_maps(
+    paths: Sequence[str], initial: DensityMap, reporter: Reporter
+) -> tuple[DensityMap, DensityMap] | None:
+    """On the grid of the initial map."""
+    half_maps = []
+    for path in paths:
+        placed, text = placed_on(read_map(path), initial)
+        for note in placed.notes:
+            reporter.warning(note)
+        if text:
+            reporter.note(text)
+        half_maps.append(placed)
+    return None if not half_maps else (half_maps[0], half_maps[1])
 
 
 def read_mask(path: str, density_map: DensityMap, option: str) -> DensityMap:
@@ -130,6 +146,7 @@ def inputs_of(said: dict[str, Any]) -> list[tuple[str, str]]:
         (f"the weights to start from ({named('weight')})", said.get("weight")),
         (f"the validation map ({named('validation_map')})", said.get("validation_map")),
         (f"the initial map's mask ({named('initial_mask')})", said.get("initial_mask")),
+        *((f"a half map ({named('half_maps')})", path) for path in said.get("half_maps", ())),
         (f"the target map's mask ({named('target_mask')})", said.get("target_mask")),
     ]
     return [(what, path) for what, path in found if path is not None]
@@ -148,6 +165,11 @@ def mask_of_run(run: RunDirectory, key: str) -> Path:
             f"not be what was trained on."
         )
     return path
+
+
+def half_maps_of_run(content: dict[str, Any], said: dict[str, Any]) -> list[str]:
+    """Where the half maps of a run's target are."""
+    return [map_of_run("half", {"half": half}, {}) for half in content.get("half_maps", ())]
 
 
 def map_of_run(key: str, content: dict[str, Any], said: dict[str, Any]) -> str:

@@ -58,3 +58,17 @@ def test_what_is_no_mask_is_refused_before_anything_is_written(session, run, hom
     with pytest.raises(UserError, match=said):
         run(f"cryotrans train #1 to #2 {typed}")
     assert not (home / "CryoTRANS").exists()
+
+
+def test_half_maps_are_the_targets_two(run, home, pair, tmp_path):
+    random = np.random.default_rng(1).normal(0, 0.05, phantoms.SHAPE)
+    for name, sign in (("a", 1), ("b", -1)):
+        half = (pair[1].full_matrix() + sign * random).astype(np.float32)
+        run(f'open "{phantoms.write_mrc(tmp_path / f"{name}.mrc", half)}"')
+    with pytest.raises(UserError, match="halfMaps names 1 maps; wanted are the two half maps"):
+        run(f"cryotrans train #1 to #2 halfMaps #3 {SETTINGS}")
+    job = run(f"cryotrans train #1 to #2 halfMaps #3,4 {SETTINGS}")
+    content = json.loads((job.folder / "run.json").read_text())
+    paths = [half["path"] for half in content["half_maps"]]
+    assert paths == [str(job.folder / "maps" / f"half_{number}.mrc") for number in (1, 2)]
+    assert 0.9 < content["ceiling"] < 1

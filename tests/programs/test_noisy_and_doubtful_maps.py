@@ -143,3 +143,26 @@ def test_a_mask_may_be_the_model_of_what_counts(maps, tmp_path, capsys):
     assert "part.pdb keeps " in result.err
     mask = mrcfile.read(tmp_path / "run" / "initial_mask.mrc")
     assert mask[tuple(place)] == 1 and 0 < np.count_nonzero(mask) < mask.size / 2
+
+
+def test_with_half_maps_the_noise_and_what_it_leaves_are_known(noisy, capsys):
+    random = np.random.default_rng(8)
+    target = mrcfile.read(noisy / "target.mrc")
+    other = random.normal(0, 0.3, _SIDES).astype(np.float32)
+    for name, half in (("a", target + other), ("b", target - other)):
+        write_mrc(noisy / f"{name}.mrc", half)
+    run = noisy / "run"
+    line = training(noisy, run, 2, 2, "--conditioning", "auto", "--half-maps", noisy / "a.mrc", noisy / "b.mrc")
+    result = call(capsys, *line)
+    assert result.status == 0, result.err
+    assert "The half maps of target.mrc agree to " in result.err
+    assert "target.mrc is noisy: its noise by the half maps (standard deviation 0.3)" in result.err
+    content = run_json(run)
+    assert [half["path"] for half in content["half_maps"]] == [str(noisy / "a.mrc"), str(noisy / "b.mrc")]
+    assert 0.8 < content["ceiling"] < 1
+    resumed = call(capsys, "train", "--resume", "-d", run, "-n", 3)
+    assert resumed.status == 0 and run_json(run)["ceiling"] == content["ceiling"], resumed.err
+    wrong = call(capsys, *training(noisy, noisy / "wrong", 1, 1, "--half-maps", noisy / "a.mrc", noisy / "a.mrc"))
+    assert wrong.status == 2 and "a.mrc and a.mrc are equal" in wrong.err and not (noisy / "wrong").exists()
+    missing = call(capsys, *training(noisy, noisy / "wrong", 1, 1), "--half-maps", noisy / "a.mrc")
+    assert missing.status == 2 and "--half-maps" in missing.err

@@ -101,6 +101,7 @@ def _bounded(about: Option) -> Any:
 _OWN = {
     "steps": COUNT,
     "device": DeviceArg,
+    "half_maps": MapsInOrderArg,
     "mask": MaskArg,
     "to_mask": MaskArg,
     "run": OpenFolderNameArg,

@@ -80,8 +80,9 @@ def write_maps(
     targets: Sequence[DensityMap],
     validation: DensityMap | None = None,
     masks: Mapping[str, DensityMap] = MappingProxyType({}),
+    half_maps: Sequence[DensityMap] = (),
 ) -> None:
-    """Write the maps of a new run for the worker, and the masks of the initial map and of the target.
+    """Write the maps of a new run for the worker, the masks of the initial map and of the target, its half maps.
 
     Raises:
         UserError: they cannot be written; then nothing is left of the run.
@@ -95,6 +96,8 @@ def write_maps(
             write_map(run.validation_path, validation)
         for key, mask in masks.items():
             write_map(run.mask_path(key), mask)
+        for path, half_map in zip(run.half_map_paths(), half_maps):
+            write_map(path, half_map)
         run.write_models()
     except OSError as error:
         run.take_back()

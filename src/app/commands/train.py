@@ -34,6 +34,7 @@ def train(
     validate: Any = None,
     mask: Any = None,
     to_mask: Any = None,
+    half_maps: Any = None,
     directory: str | None = None,
     frames: int | None = None,
     device: str = "auto",
@@ -59,6 +60,7 @@ def train(
             ("validate", validate),
             ("mask", mask),
             ("toMask", to_mask),
+            ("halfMaps", half_maps),
         ):
             if value is not None:
                 text = f"{name} belongs to one flow, and a way through several maps has several. Leave it out."
@@ -70,6 +72,9 @@ def train(
     validation_map = density_map_on(validate, initial) if validate is not None else None
     for target, target_map, its_level in zip(targets, target_maps, to_levels):
         _check_overlap(initial, target, target_map, its_level)
+    if half_maps is not None and len(half_maps) != 2:
+        raise UserError(f"halfMaps names {len(half_maps)} maps; wanted are the two half maps of the target.")
+    halves = [density_map_on(half, initial) for half in half_maps or ()]
     masks = {
         key: own_mask(given, initial, density_map, its_level, f"{key}_mask")
         for key, given, density_map, its_level in (
@@ -80,7 +85,7 @@ def train(
     }
     run = new_run(session, directory, "_to_".join(map(stem, [initial, *targets])), initial, targets)
     folder = run.folder
-    write_maps(run, initial_map, target_maps, validation_map, masks)
+    write_maps(run, initial_map, target_maps, validation_map, masks, halves)
     training = {
         **said,
         "initial_map": run.initial_path,
@@ -89,6 +94,7 @@ def train(
         "target_level": to_levels,
         "directory": folder,
         "validation_map": run.validation_path if validation_map is not None else None,
+        "half_maps": run.half_map_paths() if halves else None,
         **{f"{key}_mask": run.mask_path(key) for key in masks},
         "device": device,
     }

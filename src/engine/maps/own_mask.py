@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, named
 from .components import soft_edged
-from .density_map import DensityMap, extent_text, grid_text, same_grid
-from .grids import assume_grid_of, resample
+from .density_map import DensityMap, extent_text
+from .grids import placed_on
 
 _BEYOND = 0.05  # a resampled or filtered mask may ring this far beyond 0 and 1
 _LEAST_KEPT = 0.03  # of the mass above the level
@@ -41,10 +41,7 @@ def mask_on_grid(mask: DensityMap, density_map: DensityMap, option: str) -> tupl
             f"{mask.name} is an empty mask ({named(option)}): its highest value is {high:.4g}, and 1 is wanted where "
             f"the map counts. Give another, or leave it out."
         )
-    placed, said = assume_grid_of(mask, density_map), ""
-    if not same_grid(placed, density_map):  # what of it lies outside the box does no harm
-        said = f"{placed.name} ({grid_text(placed)}) is resampled onto the grid of {density_map.name}."
-        placed = resample(placed, density_map)
+    placed, said = placed_on(mask, density_map)
     return placed.with_density(np.clip(placed.density, 0, 1)), said
 
 

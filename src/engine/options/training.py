@@ -7,7 +7,7 @@ as they are there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass
 from typing import Any
 
@@ -286,6 +286,13 @@ class TrainingCall(CallOptions):
         keyword="to_mask",
         metavar="FILE",
         help="mask of the target map, likewise",
+    )
+    half_maps: Sequence[str] | None = option(
+        *(None, "file", "--half-maps"),
+        keyword="half_maps",
+        metavar="MAP",
+        n_values=2,
+        help="the two half maps of the target: their difference says what of it is noise",
     )
     no_report: bool = option(
         *(False, bool, "--no-report"),
