@@ -28,7 +28,7 @@ class Compared(NamedTuple):
     initial: DensityMap
     target: DensityMap
     target_level: float
-    blur: float  # Å, see `Comparison`
+    blur: float  # Å, standard deviation of the Gaussian that makes the initial map as coarse as the target
     comparison: Comparison
     ceiling: float | None = None  # correlation that the target's noise leaves, where half maps say what it is
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..flow.deformation import deformation
 from ..flow.velocity import Field
-from ..maps.density_map import DensityMap, grid_text, same_grid, voxel_side
+from ..maps.density_map import DensityMap, grid_text, same_grid
 from ..maps.deposit import deposit
 from ..maps.fsc import correlation, fourier_shell_correlation, resolution_at
-from ..maps.gaussian_blur import gaussian_blur
 from ..maps.preparation import above_level
 from ..transport.distance import TransportDistance
+from .equal_terms import on_equal_terms
 from .measures import Measures
 
 _POINTS_AT_ONCE = 1 << 20
@@ -49,8 +49,6 @@ class Comparison:
         device: where to compute, and where the fields are.
         validation: another map of the target's state on that grid, as it comes, say of higher resolution.
         held_out: (nz, ny, nx), voxels that training does not see.
-        blur: standard deviation in Å of the Gaussian by which the generated map is made as coarse as the target
-            before they are correlated, see `estimate_blur`; shell correlation does without.
     Attributes:
         support: (n, 3), voxel (z, y, x) of each point.
         weights: (n,), its density.
@@ -68,7 +66,6 @@ class Comparison:
         device: torch.device,
         validation: DensityMap | None = None,
         held_out: NDArray[np.bool_] | None = None,
-        blur: float = 0.0,
     ) -> None:
         for other in (target, *([] if validation is None else [validation])):
             if not same_grid(initial, other):
@@ -82,7 +79,6 @@ class Comparison:
         self._target = above_level(target, target_level)
         self._validation, self._held_out = validation, held_out
         self._grid_shape, self._size = initial.grid_shape, initial.voxel_size
-        self._blur = blur / voxel_side(self._size)  # voxels
         self.support = _occupied(density, initial, initial_level)
         self.weights = density[tuple(self.support.T)]
         self.device = device
@@ -114,14 +110,14 @@ class Comparison:
         generated = density.cpu().numpy()
         total = float(self.weights.sum(dtype=np.float64))
         outside = 1 - float(generated.sum(dtype=np.float64)) / total
-        coarse = gaussian_blur(density, self._blur).cpu().numpy()
+        alike = on_equal_terms(generated, self._target, self._size)
         frequencies, fsc = fourier_shell_correlation(generated, self._target, self._size)
         volume_change, stretch, strain = (values.numpy() for values in change[1:])
         measures = Measures(
             step=step,
             seconds=seconds,
             loss=loss,
-            correlation=correlation(coarse, self._target),
+            correlation=correlation(*alike),
             resolution=resolution_at(frequencies, fsc, _FSC_THRESHOLD),
             transport_distance=self._distance.to(carried * self._angstroms, self._masses),
             mass_outside=outside if outside > 1e-6 else 0.0,  # float32 sums differ by less
@@ -130,16 +126,16 @@ class Comparison:
             largest_stretch=self._percentile(stretch, 99.9),
             folded=self._mean(volume_change <= 0),
             strain=math.sqrt(self._mean(strain**2)),
-            held_out=self._on_held_out(coarse),
+            held_out=self._on_held_out(*alike),
             validation=self._resolution_with_validation(generated),
         )
         displacement = moved.cpu().double().numpy() * (side * np.array(self._size))
         return Measured(measures, frequencies, fsc, generated, displacement, volume_change, strain)
 
-    def _on_held_out(self, generated: np.ndarray) -> float:
+    def _on_held_out(self, generated: np.ndarray, target: np.ndarray) -> float:
         if self._held_out is None or not self._held_out.any():
             return math.nan
-        return correlation(generated[self._held_out], self._target[self._held_out])
+        return correlation(generated[self._held_out], target[self._held_out])
 
     def _resolution_with_validation(self, generated: np.ndarray) -> float:
         if self._validation is None:

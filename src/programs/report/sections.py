@@ -40,7 +40,7 @@ def figures_section(told: Run) -> str:
     if last is not row:
         columns.append((f"Step {last.step}, the last", last))
     lines: list[tuple[str, str, Callable[[Measures], str]]] = [
-        ("Correlation", "of generated map and target, at the target's resolution", lambda r: f"{r.correlation:.3f}"),
+        ("Correlation", "of generated map and target, amplitudes made alike", lambda r: f"{r.correlation:.3f}"),
         ("Resolution", "to which they agree, FSC = 0.5", lambda r: f"{r.resolution:.2f} Å"),
         ("Distance left", "the way that mass has yet to go, rms", lambda r: f"{r.transport_distance:.2f} Å"),
         ("Strain", "change of shape of small pieces, rms; 0 is rigid", lambda r: f"{r.strain:.3f}"),
