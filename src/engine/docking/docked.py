@@ -12,7 +12,6 @@ the target is explained once, and by few motions, tells them apart.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -38,7 +37,6 @@ _ALIKE = 1.5  # Å: motions that nowhere in a piece differ by more are one
 _REACH = 60.0  # Å from its piece that a motion is open to supervoxels
 _SUPERVOXEL = 1500.0  # Å³: a flow of many small domains is slow to train and ends farther off
 _FEWEST_SUPERVOXELS = 20
-_PARTITIONS = 3
 _ROUNDS = 3
 _UNEXPLAINED = 0.55  # 1 - ρ above which a supervoxel counts as not explained
 _POSE_STEPS = 60
@@ -84,22 +82,21 @@ def supervoxels_of(pair: CoarsePair, seed: int = 0) -> Pieces:
     return cut(*points_above(pair.initial, _RIM), n, seed)
 
 
-def dock_domains(pair: CoarsePair, seed: int = 0, more: Sequence[Motions] = ()) -> DockedDomains:
-    """Find the domains and their motions.
+def dock_domains(pair: CoarsePair, seed: int = 0, n_cuts: int = 1) -> list[DockedDomains]:
+    """Find the domains and their motions, for several sets of supervoxels; the lowest energy first.
 
-    A supervoxel that lies across a border cannot follow both sides.  So it is done with several sets of supervoxels,
-    and the one of the lowest energy is taken.
+    A supervoxel that lies across a border cannot follow both sides, so that it matters how the molecule is cut.
 
     Args:
         pair: both maps, see `coarse_pair`.
         seed: of whatever is left to chance.
-        more: other motions that are considered too, in voxels of the pair.
+        n_cuts: how many sets of supervoxels.
     """
     n_pieces = max(_FEWEST_PIECES, round(_volume(pair) / _PIECE))
     centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
-    candidates = _unlike(Motions.joined([_docked_pieces(pair, centres), *more]), pair.voxel)
-    found = [_explained(pair, supervoxels_of(pair, seed + k), candidates, seed) for k in range(_PARTITIONS)]
-    return min(found, key=lambda each: each.energy)
+    candidates = _unlike(_docked_pieces(pair, centres), pair.voxel)
+    found = [_explained(pair, supervoxels_of(pair, seed + k), candidates, seed) for k in range(n_cuts)]
+    return sorted(found, key=lambda each: each.energy)
 
 
 def _explained(pair: CoarsePair, supervoxels: Pieces, candidates: Motions, seed: int) -> DockedDomains:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, named
+from .screws import Screws
 from .symmetry import Symmetry
 from .velocity import Field, VelocityField
 
@@ -27,7 +28,7 @@ _ROUNDS_OF_MEANS = 10
 class DomainField(Field):
     """Screw motions of n domains; `spread_over` makes one at rest for given points."""
 
-    integrator = "midpoint"  # a rotation by Euler steps would swell
+    integrator = "exact"
 
     def __init__(self, centres: Tensor, spread: Tensor, arm: Tensor, symmetry: Symmetry | None = None) -> None:
         """
@@ -104,39 +105,23 @@ class DomainField(Field):
             field.translations.copy_(velocities)
         return field
 
-    def turn_units(self, direction: int, angle: float) -> None:
-        """Begin with every unit of the symmetry turning as one about its middle, in place of at rest.
-
-        Args:
-            direction: of the axis: 0 along the symmetry's, 1 away from it, 2 across both.
-            angle: radians from t = 0 to 1.
-        """
-        assert self.symmetry is not None
-        with torch.no_grad():
-            middle = self.centres.mean(0)
-            axis = self.symmetry.to(middle).axis()
-            away = middle - self.symmetry.centre.to(middle)
-            away = torch.nn.functional.normalize(away - (away @ axis) * axis, dim=0)
-            turn = angle * (axis, away, torch.linalg.cross(axis, away))[direction]
-            self.rotations.copy_((turn * self.arm).expand_as(self.rotations))
-            self.translations.copy_(torch.linalg.cross(turn.expand_as(self.centres), self.centres - middle))
-
     def weights(self, start: Tensor) -> Tensor:
         """How much of a point's motion is that of each domain; (n, 3) → (n, n_domains), rows sum to 1."""
         # |x - c|² = |x|² - 2 x·c + |c|²: the first is the same for all domains, and softmax does not see it.
         middle = self.centres.detach().mean(0)
         centres = _images(self.centres, self.symmetry) - middle
-        closeness = torch.addmm(-(centres**2).sum(1) / 2, start - middle, centres.T)
-        return torch.softmax(closeness / self.spread**2, dim=1)
+        scaled = centres / self.spread**2
+        closeness = torch.addmm(-(centres * scaled).sum(1) / 2, start - middle, scaled.T)
+        return torch.softmax(closeness, dim=1)
 
-    def at(self, start: Tensor) -> Callable[[Tensor], Tensor]:
+    def at(self, start: Tensor) -> Screws:
         """The velocity of the points that start at `start`, (n, 3)."""
         weights = self.weights(start)
         centres = _images(self.centres, self.symmetry)
         turns = _turned(self.rotations, self.symmetry) / self.arm
         shifts = _turned(self.translations, self.symmetry) - torch.linalg.cross(turns, centres)
-        turn, shift = weights @ turns, weights @ shifts
-        return lambda points: torch.linalg.cross(turn, points) + shift
+        turn, shift = (weights @ torch.cat((turns, shifts), dim=1)).split(3, dim=1)
+        return Screws(turn, shift)
 
 
 class CombinedField(Field):

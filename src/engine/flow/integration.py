@@ -2,7 +2,7 @@
 
 Positions are (n, 3), ordered (z, y, x), in units of the longest box side; time runs from 0 to 1.  Integrators: Euler's
 steps as in CryoTRANS 1.0.0, the midpoint rule, the classical rule of Runge and Kutta; Hairer, Nørsett & Wanner,
-Solving Ordinary Differential Equations I (1993), II.1.
+Solving Ordinary Differential Equations I (1993), II.1.  Points that each follow one screw go their way in closed form.
 
 The derivative of Euler's steps is written out by hand: going back through a step needs only what the layers put out in
 it, so all steps share one accumulator for each weight, and where the outputs of all steps would take too much memory,
@@ -19,11 +19,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..options.choices import N_EULER_STEPS
+from .screws import Screws
 from .velocity import SLOPE, Field, VelocityField, apply_layers
 
 _KEPT_BYTES = 1 << 29  # layer outputs kept for the way back; beyond, they are recomputed
 _POINTS_AT_ONCE = 1 << 16
 _POINTS_AT_ONCE_ON_CPU = 1 << 13
+_PARTS_KEPT = 2
 _SAME_TIME = 1e-9
 
 
@@ -102,17 +104,20 @@ def displacements(
 def follow(field: Field, points: Tensor, n_steps: int, integrator: str | None = None) -> Tensor:
     """x(1) - x(0) of the points, (n, 3); differentiable by whatever means PyTorch has, forward mode included."""
     velocity = field.at(points)
+    integrator = integrator or field.integrator
+    if integrator == "exact":
+        n_steps = 1
     moved = torch.zeros_like(points)
     for _ in range(n_steps):
         place = points + moved
-        moved = moved + change_of_step(velocity, place, velocity(place), 1 / n_steps, integrator or field.integrator)
+        moved = moved + change_of_step(velocity, place, velocity(place), 1 / n_steps, integrator)
     return moved
 
 
 def _follow_in_parts(field: Field, points: Tensor, n_steps: int) -> Tensor:
     """`follow`, what it needs for the way back being computed twice where there are many points."""
     parts = points.split(_POINTS_AT_ONCE)
-    if len(parts) == 1 or not torch.is_grad_enabled():
+    if len(parts) <= _PARTS_KEPT or not torch.is_grad_enabled():
         return torch.cat([follow(field, part, n_steps) for part in parts])
     return torch.cat([checkpoint(follow, field, part, n_steps, use_reentrant=False) for part in parts])
 
@@ -123,6 +128,9 @@ def change_of_step(
     """What a step of that size adds to `place`, (n, 3), where the velocity is `slope`; order 1, 2 and 4."""
     if integrator == "euler":
         return slope * size
+    if integrator == "exact":
+        assert isinstance(velocity, Screws)
+        return velocity.way(slope, size)
     half = velocity(place + slope * (size / 2))
     if integrator == "midpoint":
         return half * size

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-TOLERABLE_STRAIN = 0.3  # of dx(1)/dx(0), root mean square; a smooth flow between rigid domains has it
+from torch import Tensor
+
+TOLERABLE_STRAIN = 0.27  # see `overall_strain`
+_MOST_THAT_COUNTS = 0.5
 _PRICE_OF_STRAIN = 0.1  # correlation
+
+
+def overall_strain(strain: Tensor, weights: Tensor) -> float:
+    """The root mean square of the strain, where no point counts for more than a half.
+
+    Where two domains part, what lies between them has to stretch by any amount, however right the motion is.  So it is
+    not how much strain there is but how widely it is spread that tells a wrong flow.  Where a strain is not a number,
+    this is none either.
+
+    Args:
+        strain: (n,), see `deformation`.
+        weights: (n,), mass.
+    """
+    capped = strain.clamp(max=_MOST_THAT_COUNTS)
+    return float((weights * capped**2).sum().div(weights.sum()).sqrt())
 
 
 def price(strain: float, folded: float) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..flow.deformation import deformation
+from ..flow.price import overall_strain
 from ..flow.velocity import Field
 from ..maps.density_map import DensityMap, grid_text, same_grid
 from ..maps.deposit import deposit
@@ -125,7 +126,7 @@ class Comparison:
             volume_change_high=self._percentile(volume_change, 99),
             largest_stretch=self._percentile(stretch, 99.9),
             folded=self._mean(volume_change <= 0),
-            strain=math.sqrt(self._mean(strain**2)),
+            strain=overall_strain(change.strain, torch.from_numpy(self.weights).to(change.strain)),
             held_out=self._on_held_out(*alike),
             validation=self._resolution_with_validation(generated),
         )

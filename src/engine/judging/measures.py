@@ -19,6 +19,6 @@ class Measures(NamedTuple):
     volume_change_high: float  # 99th percentile
     largest_stretch: float  # largest ratio of a length to what it was, 99.9th percentile: no single point decides
     folded: float  # share of the mass where space is turned inside out, det ≤ 0
-    strain: float  # distance of dx(1)/dx(0) from the nearest rotation, root mean square over the mass; 0 is rigid
+    strain: float  # distance of dx(1)/dx(0) from the nearest rotation, see `overall_strain`; 0 is rigid
     held_out: float  # correlation about zero on voxels that training did not see, -1 to 1
     validation: float  # Å, resolution at 0.5 against another map

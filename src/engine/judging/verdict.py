@@ -11,15 +11,15 @@ The word is that of the worst finding:
     gap closed            below half of it                    below a quarter
     distance left         above 0.3 of the start's            above 0.6; neither where it is below a voxel
     resolution            twice as coarse as the target's     no finer than at the start, and above 3 voxels
-    strain                above 0.3                           above 0.4
-    folded                above 0.5 % of the mass             above 5 %
+    strain                above 0.27                          above 0.33
+    folded                above 2 % of the mass               above 8 %
     volume change         1st percentile below 0.25 or        -
                           99th above 4
     mass outside          above 1 %                           above 10 %
     held-out correlation  falls by 0.02 after the best step   by 0.1; 0.02 below the start's; 0.15 below
                                                               the correlation
     validation            coarser by 10 % after the best      by 50 %
-    strain later on       from below 0.3 to above 0.4         -
+    strain later on       from below 0.27 to above 0.33        -
     still improving       correlation gains 0.01 in the       -
                           last tenth of the steps
 
@@ -46,8 +46,8 @@ _LOW_CORRELATION = (0.8, 0.6)
 _LEAST_CLOSED = (0.5, 0.25)
 _MOST_LEFT = (0.3, 0.6)
 _TIMES_TARGET_RESOLUTION, _RESOLVED = 2.0, 3.0
-_MOST_STRAIN = (TOLERABLE_STRAIN, 0.4)
-_MOST_FOLDED = (0.005, 0.05)
+_MOST_STRAIN = (TOLERABLE_STRAIN, 0.33)
+_MOST_FOLDED = (0.02, 0.08)
 _LEAST_VOLUME, _MOST_VOLUME = 0.25, 4.0
 _MOST_OUTSIDE = (0.01, 0.1)
 _HELD_OUT_FALL = (0.02, 0.1)
@@ -74,8 +74,8 @@ def best_checkpoint(rows: Sequence[Measures]) -> int:
     """Which checkpoint to use.
 
     The one of the highest correlation, on held-out voxels where there are some, after 0.1 is taken off for each unit of
-    strain above 0.3, and the share of the mass that is folded.  With a validation map only those count whose resolution
-    against it is within 2 % of the finest.  Of equal ones the first.
+    strain above 0.27, and the share of the mass that is folded.  With a validation map only those count whose
+    resolution against it is within 2 % of the finest.  Of equal ones the first.
 
     Args:
         rows: of one run, at least one.

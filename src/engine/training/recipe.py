@@ -1,8 +1,8 @@
 """Recipe auto: from two maps to a flow without anything to choose.
 
-    1. Several starts on a coarse grid: a network, and rigid domains of several sizes, each by transport and then by
-       correlation.  They follow the nearest way.  So there is another start, domains that are docked into the target
-       wherever they fit, what the network found among the candidates; if these explain the target, no more is tried.
+    1. Several starts on a coarse grid.  Domains are docked into the target wherever they fit, in several cuts of the
+       molecule, and refined.  If they do not explain nearly all, a network follows, by transport and then by
+       correlation, which goes the nearest way; if neither explains most, rigid domains of several sizes are trained.
        Which of them has found the right matching is not seen in the loss: they are compared by their correlation with
        the target at finer detail than they were trained on, less a price for strain and folds.  Where both maps have a
        symmetry, flows that keep it compete with free ones, and win if they end alike.
@@ -16,7 +16,6 @@ of `Training`.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -25,34 +24,29 @@ import torch
 from numpy.typing import NDArray
 
 from ..docking.coarse import coarse_pair
-from ..docking.docked import dock_domains, supervoxels_of
-from ..docking.field import domain_field, local_motions
+from ..docking.docked import dock_domains
+from ..docking.field import domain_field, symmetric_field
 from ..errors import InputError
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.deformation import deformation
 from ..flow.domains import CombinedField, DomainField
 from ..flow.fields import new_field, new_network
-from ..flow.integration import displacement
-from ..flow.price import price
+from ..flow.price import overall_strain, price
 from ..flow.symmetry import Symmetry
 from ..flow.velocity import Field
 from ..maps.density_map import DensityMap, voxel_side
 from ..maps.preparation import PreparedPair, prepare
 from ..options.training import TrainingOptions
+from .starts import CUTS, Start, starts_of
 from .training import Training
 
 _COARSE_VOXEL = 5.0  # Å, at most, in the starts
 _COARSE_POINTS = 3000  # at most, in the starts; for these, voxels may be larger
 _STEPS_TO_JUDGE = 50  # a stage ends when this many steps have gained less than a share of all it has gained
 _LEAST_GAIN = 0.01
-_DOMAINS = (12, 24)
-_TURN = math.radians(25)
-_DIRECTIONS = ("the axis", "the radius", "the tangent")
 _POINTS_OF_A_DOMAIN = 4  # at least
-_DOMAINS_OF_A_UNIT = (4, 8)  # where there is a symmetry
 _RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, of the starts
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
-_EXPLAINED = 0.9  # score of docked domains above which few rigid motions explain the target: no more starts
 _REFINING_RATES = (1e-3, 5e-4, 2.5e-4, 1e-4)
 _TIE = 0.003  # correlation by which a free flow must be better than one that keeps a symmetry of both maps
 _FINE_BLUR = 1.0  # Å, at which starts are compared
@@ -70,26 +64,6 @@ class Stage(NamedTuple):
     last_rate: float
     blur: float = 0.0  # Å, standard deviation by which both maps are blurred beyond the target's own resolution
     margin: int = 0  # voxels, see `prepare`
-
-
-class Start(NamedTuple):
-    """A flow to begin with."""
-
-    flow: str
-    n_domains: int | None = None
-    turn: tuple[int, float] | None = None  # of the units of a symmetry, see `DomainField.turn_units`
-    symmetry: str | None = None  # that it keeps
-
-    def __str__(self) -> str:
-        if self.flow == "docked":
-            return "docked domains"
-        text = self.flow if self.n_domains is None else f"{self.n_domains} domains"
-        if self.symmetry is not None:
-            text += f" in {self.symmetry}"
-        if self.turn is None:
-            return text
-        direction, angle = self.turn
-        return f"{text}, units turned by {math.degrees(angle):.0f}° about {_DIRECTIONS[direction]}"
 
 
 class AutoTraining:
@@ -121,14 +95,17 @@ class AutoTraining:
         self._held_out = held_out
         self._voxel_size = voxel_side(initial.voxel_size)
         self._pairs: dict[tuple[int, int], PreparedPair] = {}
-        self._starts = _starts(options, symmetry)
+        self._starts = starts_of(options, symmetry)
         self.stages = self._plan()
         planned = sum(stage.n_steps for stage in self.stages)
         self.n_steps = planned if options.n_steps is None else min(planned, options.n_steps)
         self._losses: list[float] = []  # of the stages before
-        self._ended: list[dict[str, Any]] = []  # state and score of each start that is done
-        self._training: Training
-        self._begin(0, self._new_field(self._starts[0]))
+        self._ended: list[dict[str, Any]] = []  # number, field and score of each start that is done
+        self._docked: list[dict[str, Any]] = []  # fields of docked starts to come
+        self._stage = 0
+        self._current: Training | None = None  # made when it is first asked for: docking takes its time
+        if self._starts[0].flow == "docked":
+            self.notes.append("Looking for the places in the target where parts of the initial map fit (docking).")
 
     @property
     def velocity(self) -> Field:
@@ -138,7 +115,8 @@ class AutoTraining:
     @property
     def n_points(self) -> int:
         """Of the present stage."""
-        return self._training.n_points
+        stage = self.stages[min(self._stage, len(self.stages) - 1)]
+        return len(self._pair(stage.bin_size, stage.margin).weights)
 
     @property
     def finished(self) -> bool:
@@ -181,6 +159,7 @@ class AutoTraining:
             "stage": self._stage,
             "stage_step": self._training.step,
             "ended": self._ended,
+            "docked": self._docked,
             "losses": torch.tensor(self.losses[: self.step + 1], dtype=torch.float64),
             "stage_losses": len(self._losses),
         }
@@ -189,6 +168,7 @@ class AutoTraining:
         """Go back to a `state`; its step is to be evaluated again."""
         try:
             self.step, self._ended = int(state["step"]), list(state["ended"])
+            self._docked = list(state["docked"])
             before = int(state["stage_losses"])
             self._losses = state["losses"][:before].tolist()
             stage = int(state["stage"])  # one beyond the last where all is done
@@ -201,6 +181,13 @@ class AutoTraining:
                 f"The saved state does not fit this run ({error}). Start afresh in another directory."
             ) from error
         self._training.restore(of_stage)
+
+    @property
+    def _training(self) -> Training:
+        if self._current is None:
+            self._begin(0, self._new_field(0))
+        assert self._current is not None
+        return self._current
 
     def _plan(self) -> list[Stage]:
         voxel = self._voxel_size
@@ -235,35 +222,36 @@ class AutoTraining:
             self._pairs[bin_size, margin] = prepare(*self._maps, *levels, bin_size, margin, self._held_out)
         return self._pairs[bin_size, margin]
 
-    def _docked(self) -> Field:
-        """Domains docked into the target, the rigid motions of the flows so far among the candidates."""
+    def _dock(self) -> None:
+        """Fill `_docked`."""
         device = torch.device("cpu") if self._device.type == "mps" else self._device
         levels = self.options.initial_level, self.options.target_level
         pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
-        pieces = supervoxels_of(pair, self.options.seed)
-        shape = self._maps[0].grid_shape
-        points = pair.to_box(pieces.points, shape)
-        found = []
-        for ended in self._ended:
-            with torch.no_grad():
-                moved = displacement(field_of_state(ended["field"]).to(device), points)
-            ways = pair.from_box(points + moved, shape) - pieces.points
-            found.append(local_motions(pieces.points, ways, pieces.weights, pieces.owner))
-        docked = dock_domains(pair, self.options.seed, found)
-        self.notes.append(f"{docked.n_domains} domains were docked.")
-        return domain_field(docked, shape).to(self._device)
+        shape, seed = self._maps[0].grid_shape, self.options.seed
+        found = dock_domains(pair, seed, CUTS)
+        self._docked = []
+        for begun in self._starts:
+            if begun.flow != "docked":
+                break
+            if begun.symmetry is None:
+                field = domain_field(found[begun.number or 0], shape)
+            else:
+                assert self._symmetry is not None
+                field = symmetric_field(found, self._symmetry, shape, seed)
+            self._docked.append(state_of_field(field))
+        of_each = ", ".join(str(each.n_domains) for each in found)
+        self.notes.append(f"Docked domains: {of_each}, in {len(found)} cuts of the molecule.")
 
-    def _new_field(self, start: Start) -> Field:
+    def _new_field(self, number: int) -> Field:
+        start = self._starts[number]
         if start.flow == "docked":
-            return self._docked()
+            if not self._docked:
+                self._dock()
+            return field_of_state(self._docked.pop(0)).to(self._device)
         pair = self._pair(self.stages[0].bin_size, 0)
         most = max(1, len(pair.weights) // _POINTS_OF_A_DOMAIN)
         options = dataclasses.replace(self.options, n_domains=min(start.n_domains or 1, most))
-        field = new_field(start.flow, options, pair, self._symmetry if start.symmetry else None)
-        if start.turn is not None:
-            assert isinstance(field, DomainField)
-            field.turn_units(*start.turn)
-        return field
+        return new_field(start.flow, options, pair, self._symmetry if start.symmetry else None)
 
     def _begin(self, number: int, field: Field) -> None:
         """Go to a stage with a field; the optimiser's memory is kept while field and loss stay the same."""
@@ -279,10 +267,10 @@ class AutoTraining:
         )
         side = stage.bin_size * self._voxel_size  # Å
         blurs = math.hypot(stage.blur, self._target_blur) / side, stage.blur / side
-        before = self._training if number else None
-        self._training = Training(pair, options, field, self._device, blurs)
+        before = self._current
+        self._current = Training(pair, options, field, self._device, blurs)
         if before is not None and before.velocity is field and before.options.loss == stage.loss:
-            self._training.take_over(before)
+            self._current.take_over(before)
         self.notes.append(f"Step {self.step}: {stage.text}, {len(pair.weights)} points.")
 
     def _has_settled(self) -> bool:
@@ -302,13 +290,12 @@ class AutoTraining:
         then = self.stages[following]
         field: Field = self._training.velocity
         if then.start != stage.start:
-            score = self._score(field)
-            self._ended.append({"field": state_of_field(field), "score": score})
-            assert stage.start is not None
-            if self._starts[stage.start].flow == "docked" and score > _EXPLAINED:
-                following = next(i for i, each in enumerate(self.stages) if each.start is None)
+            self._ended.append({"start": stage.start, "field": state_of_field(field), "score": self._score(field)})
+            best = max(ended["score"] for ended in self._ended)
+            while then.start is not None and best > self._starts[then.start].unless:
+                following += 1
                 then = self.stages[following]
-            field = self._new_field(self._starts[then.start]) if then.start is not None else self._best()
+            field = self._new_field(then.start) if then.start is not None else self._best()
         self._begin(following, field)
 
     def _score(self, field: Field) -> float:
@@ -322,57 +309,30 @@ class AutoTraining:
         points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
         change = deformation(field, points, self._maps[0].voxel_size)[1]
         weights = torch.from_numpy(pair.weights / pair.weights.sum()).to(change.strain)
-        strain = float((weights * change.strain**2).sum().sqrt())
+        strain = overall_strain(change.strain, weights)
         folded = float((weights * (change.volume_change <= 0)).sum())
         return 1 - training.loss() - price(strain, folded)
 
     def _best(self) -> Field:
+        starts = [self._starts[ended["start"]] for ended in self._ended]
         scores = [ended["score"] for ended in self._ended]
-        kept = [_TIE if begun.symmetry else 0.0 for begun, _ in zip(self._starts, scores)]
-        best = int(np.argmax(np.add(scores, kept)))
+        best = int(np.argmax([score + (_TIE if begun.symmetry else 0.0) for begun, score in zip(starts, scores)]))
         if len(scores) > 1:
-            said = ", ".join(f"{begun} {score:.3f}" for begun, score in zip(self._starts, scores))
+            said = "; ".join(f"{begun}: {score:.3f}" for begun, score in zip(starts, scores))
             self.notes.append(
                 f"Correlation of the starts at fine detail, less the price of strain and folds: {said}. "
-                f"Going on with {self._starts[best]}.{self._who_won(best)}"
+                f"Going on with {starts[best]}.{self._who_won(starts[best])}"
             )
         field = field_of_state(self._ended[best]["field"])
         if isinstance(field, DomainField) and self.options.flow == "both":  # auto: it costs much and mends little
             return CombinedField(field, new_network(self.options, field.symmetry))
         return field
 
-    def _who_won(self, best: int) -> str:
+    def _who_won(self, winner: Start) -> str:
         """A sentence on the symmetry, where flows with and without it have competed."""
         if self._symmetry is None or all(begun.symmetry for begun in self._starts):
             return ""
         name = self._symmetry.name
-        if self._starts[best].symmetry:
+        if winner.symmetry:
             return f" The flow keeps {name}."
         return f" The flow does not keep {name}: a free one is better."
-
-
-def _starts(options: TrainingOptions, symmetry: Symmetry | None) -> list[Start]:
-    """Those that keep the symmetry; where it is only proposed, or there is none, those that are free."""
-    free = _free_starts(options)
-    if symmetry is None:
-        return free
-    kept = _symmetric_starts(options, symmetry)
-    return kept + free if options.symmetry == "auto" else kept
-
-
-def _free_starts(options: TrainingOptions) -> list[Start]:
-    domains = [Start("domains", n) for n in ((options.n_domains,) if options.n_domains else _DOMAINS)]
-    network = [Start("network")]
-    auto = [*network, Start("docked"), *domains]
-    return {"network": network, "domains": domains, "both": domains, "auto": auto}[options.flow]
-
-
-def _symmetric_starts(options: TrainingOptions, symmetry: Symmetry) -> list[Start]:
-    """With a symmetry of order g a network costs g times as much and domains cost next to nothing more."""
-    name = symmetry.name
-    if options.flow == "network":
-        return [Start("network", symmetry=name)]
-    sizes = (options.n_domains,) if options.n_domains else [n * symmetry.order for n in _DOMAINS_OF_A_UNIT]
-    domains = [Start("domains", n, symmetry=name) for n in sizes]
-    turns = itertools.product(range(3), (-_TURN, _TURN))  # the unit may turn too far for transport to see it
-    return domains + [Start("domains", sizes[0], turn, name) for turn in turns]

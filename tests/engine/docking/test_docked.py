@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from chains import map_of, moved_lobe, two_lobes
+from chains import lobe, map_of, moved_lobe, two_lobes
 from scipy.linalg import expm
+from scipy.spatial.transform import Rotation
 
 from chimerax.cryotrans.engine.docking.coarse import CoarsePair, coarse_pair
-from chimerax.cryotrans.engine.docking.docked import DockedDomains, dock_domains
-from chimerax.cryotrans.engine.docking.field import domain_field, local_motions
+from chimerax.cryotrans.engine.docking.docked import DockedDomains, dock_domains, supervoxels_of
+from chimerax.cryotrans.engine.docking.field import domain_field, local_motions, symmetric_field
+from chimerax.cryotrans.engine.docking.motions import Motions
 from chimerax.cryotrans.engine.flow.domains import DomainField
 from chimerax.cryotrans.engine.flow.integration import displacement, follow
 from chimerax.cryotrans.engine.flow.rotations import of_vectors
+from chimerax.cryotrans.engine.flow.symmetry import point_group
 from chimerax.cryotrans.engine.maps.gaussian_blur import gaussian_blur
 
 CPU = torch.device("cpu")
@@ -23,7 +26,7 @@ def _pair(start: np.ndarray, end: np.ndarray) -> CoarsePair:
 
 
 def _docked(pair: CoarsePair, seed: int = 0) -> DockedDomains:
-    return dock_domains(pair, seed)
+    return dock_domains(pair, seed)[0]
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +130,34 @@ def test_what_is_held_out_is_not_seen(lobes):
     spoilt = end.with_density(np.where(held_out, 5 * end.density + 0.5, end.density))
     pairs = [coarse_pair(start, each, (LEVEL, LEVEL), 0.0, CPU, held_out=held_out) for each in (end, spoilt)]
     torch.testing.assert_close(pairs[0].target, pairs[1].target)
+
+
+def test_with_a_symmetry_all_units_move_as_that_one_which_docking_found():
+    """Three units, each turned by 70° about the radius; docking has found one, left one at rest, sent one astray."""
+    middle = np.full(3, 40.0)
+    third = Rotation.from_rotvec([2 * np.pi / 3, 0.0, 0.0])
+    unit, own = lobe(45, 10.5, 3), Rotation.from_rotvec([0.0, 0.0, np.radians(70)])
+    out = np.array([0.0, 0.0, 17.0])
+    start, end = (
+        np.concatenate([(third**k).apply(atoms + out) + middle for k in range(3)]) for atoms in (unit, own.apply(unit))
+    )
+    pair = _pair(start, end)
+    units = torch.from_numpy(np.stack([(third**k).apply(out) + middle for k in range(3)])).float() / pair.voxel
+    turns = [third * own * third.inv(), Rotation.identity(), Rotation.from_rotvec([1.0, 2.0, 0.0])]
+    motions = Motions(
+        torch.from_numpy(np.stack([turn.as_matrix() for turn in turns])).float(), units[[1, 2, 0]], 0 * units
+    )
+    supervoxels = supervoxels_of(pair)
+    label_of_unit = np.array([2, 0, 1])
+    labels = label_of_unit[torch.cdist(supervoxels.centres, units).argmin(1).numpy()]
+    docked = DockedDomains(pair, motions, supervoxels, labels, 0.0, 0.0, 0.0)
+    shape = map_of(start).grid_shape
+    group = point_group("C3", torch.full((3,), 20.5 / 40)).to(torch.zeros(1))
+    points = (torch.from_numpy(start).float() / 2.0 + 0.5) / max(shape)
+    off = {}
+    for name, field in {"free": domain_field(docked, shape), "C3": symmetric_field([docked], group, shape, 0)}.items():
+        ends = ((points + displacement(field, points).detach()) * max(shape) - 0.5) * 2.0
+        off[name] = np.linalg.norm(ends.numpy() - end, axis=1)
+    assert np.mean(off["free"] < 2.0) < 0.5
+    assert np.mean(off["C3"] < 2.0) > 0.8
+    assert np.median(off["C3"]) < 0.5

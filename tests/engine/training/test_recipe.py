@@ -76,24 +76,43 @@ def test_domains_find_it_too():
     assert _error(training) < 0.5
 
 
-def test_the_best_start_goes_on(monkeypatch):
+def _scored(monkeypatch, scores: dict[str, float]) -> tuple[AutoTraining, list[str]]:
+    """A run of short stages in which starts score what is given, else 0.2; and those that were tried."""
     training = _auto()
-    asked = []
+    tried = []
 
     def score(field):
-        asked.append(field)
-        return [0.2, 0.4, 0.8, 0.5][len(asked) - 1]
+        tried.append(str(training._starts[training.stages[training._stage].start]))
+        return scores.get(tried[-1], 0.2)
 
     monkeypatch.setattr(training, "_score", score)
     monkeypatch.setattr(training, "stages", [stage._replace(n_steps=2) for stage in training.stages])
-    _run(training)
-    assert len(asked) == 4
-    assert any("Going on with 12 domains." in note for note in training.notes)
+    return _run(training), tried
+
+
+CUTS = [f"docked domains, cut {k}" for k in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "tried"),
+    [
+        ({"12 domains": 0.8}, [*CUTS, "network", "12 domains", "24 domains"]),
+        ({CUTS[2]: 0.96}, CUTS),
+        ({CUTS[2]: 0.92}, [*CUTS, "network"]),
+        ({"network": 0.96}, [*CUTS, "network"]),
+    ],
+)
+def test_the_best_start_goes_on_and_what_explains_the_target_ends_the_search(monkeypatch, scores, tried):
+    training, found = _scored(monkeypatch, scores)
+    assert found == tried
+    winner = max(scores, key=scores.get)
+    assert any(f"Going on with {winner}." in note for note in training.notes), training.notes
+    assert any("refinement at coarse detail" in note for note in training.notes)
 
 
 def test_docked_domains_are_a_start_that_is_only_refined():
     training = _auto()
-    number = [str(start) for start in training._starts].index("docked domains")
+    number = [str(start) for start in training._starts].index("docked domains, cut 1")
     [stage] = [stage for stage in training.stages if stage.start == number]
     refining = next(stage for stage in training.stages if stage.start is None)
     assert (stage.loss, stage.blur, stage.bin_size) == ("correlation", refining.blur, refining.bin_size)
@@ -105,31 +124,21 @@ def test_a_broken_recipe_does_not_dock_again(monkeypatch):
         training.stages = [stage._replace(n_steps=5) for stage in training.stages]
         return training
 
-    whole, broken = _run(short(), 30), _run(short(), 13)
-    assert broken.stages[broken._stage].text.startswith("start 2 of 4, docked domains")
+    whole, broken = _run(short(), 18), _run(short(), 8)
+    assert broken.stages[broken._stage].text.startswith("start 2 of 7, docked domains, cut 2")
     state = broken.state()
     monkeypatch.setattr("chimerax.cryotrans.engine.training.recipe.dock_domains", None)
     again = short()
     again.restore(state)
-    _run(again, 30)
+    _run(again, 18)
     np.testing.assert_array_equal(again.losses, whole.losses)
 
 
-@pytest.mark.parametrize(("score", "n_scores"), [(0.95, 2), (0.85, 4)])
-def test_docked_domains_that_explain_the_target_end_the_search(monkeypatch, score, n_scores):
+def test_nothing_is_docked_before_it_is_needed(monkeypatch):
+    monkeypatch.setattr("chimerax.cryotrans.engine.training.recipe.dock_domains", None)
     training = _auto()
-    asked = []
-
-    def given(field):
-        asked.append(field)
-        return score if len(asked) == 2 else 0.3
-
-    monkeypatch.setattr(training, "_score", given)
-    monkeypatch.setattr(training, "stages", [stage._replace(n_steps=2) for stage in training.stages])
-    _run(training)
-    assert len(asked) == n_scores
-    assert any("Going on with docked domains." in note for note in training.notes)
-    assert any("refinement at coarse detail" in note for note in training.notes)
+    assert training.n_points > 0
+    assert "docking" in training.notes[0]
 
 
 def _proposed(monkeypatch, scores: list[float], symmetry: str) -> AutoTraining:
@@ -148,13 +157,13 @@ def _proposed(monkeypatch, scores: list[float], symmetry: str) -> AutoTraining:
 @pytest.mark.parametrize(
     ("kept", "free", "said"),
     [
-        (0.9, 0.5, "Going on with 16 domains in C2. The flow keeps C2."),
-        (0.9, 0.902, "Going on with 16 domains in C2. The flow keeps C2."),  # as good as alike
+        (0.9, 0.5, "Going on with 8 domains in C2. The flow keeps C2."),
+        (0.9, 0.902, "Going on with 8 domains in C2. The flow keeps C2."),  # as good as alike
         (0.9, 0.91, "Going on with 12 domains. The flow does not keep C2: a free one is better."),
     ],
 )
 def test_a_symmetry_that_is_proposed_must_win(monkeypatch, kept, free, said):
-    training = _proposed(monkeypatch, [0.1, kept, *[0.1] * 6, 0.1, 0.1, free, 0.1], "auto")
+    training = _proposed(monkeypatch, [*[0.1] * 6, kept, 0.1, free, 0.1], "auto")
     assert training.notes[-4].endswith(said), training.notes
     symmetry = training.velocity.symmetry
     assert (symmetry is not None) == ("keeps C2" in said)
@@ -162,7 +171,7 @@ def test_a_symmetry_that_is_proposed_must_win(monkeypatch, kept, free, said):
 
 
 def test_a_symmetry_that_is_told_has_no_rival(monkeypatch):
-    training = _proposed(monkeypatch, [0.1, 0.9, *[0.1] * 6], "C2")
+    training = _proposed(monkeypatch, [0.1, 0.9, 0.1], "C2")
     assert training.velocity.symmetry.order == 2
 
 
