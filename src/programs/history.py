@@ -89,7 +89,12 @@ class History:
         """On the best checkpoint, as run.json has it."""
         if not self.rows:
             return None
-        verdict = verdict_on(self.rows, best_checkpoint(self.rows), self.compared.initial.voxel_size)
+        from ..engine.docking.partners import partner_text
+
+        initial, target = self.compared.initial, self.compared.target
+        lonely = [partner_text(part, initial.name, target.name) for part in self.compared.comparison.without_partner]
+        best = best_checkpoint(self.rows)
+        verdict = verdict_on(self.rows, best, initial.voxel_size, without_partner=lonely)
         return {"word": verdict.word, "reasons": list(verdict.reasons)}
 
     def measured_of_best(self) -> Measured | None:

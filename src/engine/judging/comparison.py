@@ -7,12 +7,14 @@ density.  They are carried to t = 1 and deposited; that is the generated map.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..docking.partners import Part, without
 from ..errors import InputError
 from ..flow.deformation import deformation
 from ..flow.price import overall_strain
@@ -50,9 +52,12 @@ class Comparison:
         device: where to compute, and where the fields are.
         validation: another map of the target's state on that grid, as it comes, say of higher resolution.
         held_out: (nz, ny, nx), voxels that training does not see.
+        without_partner: parts that training leaves out, and the measures with it: of the initial they are carried, but
+            have no weight.
     Attributes:
         support: (n, 3), voxel (z, y, x) of each point.
-        weights: (n,), its density.
+        weights: (n,), its density; 0 in a part that has no partner.
+        without_partner: as given.
         device: as given.
     Raises:
         InputError: the maps are on different grids, or nothing is left of one above its level.
@@ -67,6 +72,7 @@ class Comparison:
         device: torch.device,
         validation: DensityMap | None = None,
         held_out: NDArray[np.bool_] | None = None,
+        without_partner: Sequence[Part] = (),
     ) -> None:
         for other in (target, *([] if validation is None else [validation])):
             if not same_grid(initial, other):
@@ -77,11 +83,13 @@ class Comparison:
         if held_out is not None and held_out.shape != initial.grid_shape:
             raise InputError(f"The held-out voxels must be on the grid of {initial.name}, {grid_text(initial)}.")
         density = above_level(initial, initial_level)
-        self._target = above_level(target, target_level)
+        self.without_partner = tuple(without_partner)
+        self._target = above_level(without(target, self.without_partner, "target"), target_level)
+        has_partner = above_level(without(initial, self.without_partner, "initial"), initial_level)
         self._validation, self._held_out = validation, held_out
         self._grid_shape, self._size = initial.grid_shape, initial.voxel_size
         self.support = _occupied(density, initial, initial_level)
-        self.weights = density[tuple(self.support.T)]
+        self.weights = has_partner[tuple(self.support.T)]
         self.device = device
         self._places = torch.from_numpy(self.support).to(device).float()  # exact
         self._masses = torch.from_numpy(self.weights).to(device)

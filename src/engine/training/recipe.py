@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ..docking.coarse import coarse_pair
 from ..docking.docked import dock_domains
 from ..docking.field import domain_field, symmetric_field
+from ..docking.partners import Part, partner_text, parts_without_partner, without
 from ..errors import InputError
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.deformation import deformation
@@ -102,6 +103,7 @@ class AutoTraining:
         self._losses: list[float] = []  # of the stages before
         self._ended: list[dict[str, Any]] = []  # number, field and score of each start that is done
         self._docked: list[dict[str, Any]] = []  # fields of docked starts to come
+        self.without_partner: list[Part] = []  # left out of training, once docking has found it
         self._stage = 0
         self._current: Training | None = None  # made when it is first asked for: docking takes its time
         if self._starts[0].flow == "docked":
@@ -160,6 +162,7 @@ class AutoTraining:
             "stage_step": self._training.step,
             "ended": self._ended,
             "docked": self._docked,
+            "without_partner": [part.state() for part in self.without_partner],
             "losses": torch.tensor(self.losses[: self.step + 1], dtype=torch.float64),
             "stage_losses": len(self._losses),
         }
@@ -169,6 +172,8 @@ class AutoTraining:
         try:
             self.step, self._ended = int(state["step"]), list(state["ended"])
             self._docked = list(state["docked"])
+            if parts := [Part.of_state(part) for part in state["without_partner"]]:
+                self._leave_out(parts)
             before = int(state["stage_losses"])
             self._losses = state["losses"][:before].tolist()
             stage = int(state["stage"])  # one beyond the last where all is done
@@ -229,6 +234,10 @@ class AutoTraining:
         pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
         shape, seed = self._maps[0].grid_shape, self.options.seed
         found = dock_domains(pair, seed, CUTS)
+        if parts := parts_without_partner(found[0], self._maps[0]):
+            self._leave_out(parts)
+            pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
+            found = dock_domains(pair, seed, CUTS)
         self._docked = []
         for begun in self._starts:
             if begun.flow != "docked":
@@ -241,6 +250,14 @@ class AutoTraining:
             self._docked.append(state_of_field(field))
         of_each = ", ".join(str(each.n_domains) for each in found)
         self.notes.append(f"Docked domains: {of_each}, in {len(found)} cuts of the molecule.")
+
+    def _leave_out(self, parts: list[Part]) -> None:
+        """Train without what has no partner: it would be driven away, and draw what is beside it along."""
+        self.without_partner = parts
+        initial, target = self._maps
+        self.notes += [partner_text(part, initial.name, target.name) for part in parts]
+        self._maps = without(initial, parts, "initial"), without(target, parts, "target")
+        self._pairs.clear()
 
     def _new_field(self, number: int) -> Field:
         start = self._starts[number]

@@ -7,6 +7,7 @@ import phantoms
 import pytest
 import torch
 
+from chimerax.cryotrans.engine.docking.partners import Part
 from chimerax.cryotrans.engine.errors import InputError
 from chimerax.cryotrans.engine.flow.integration import displacement
 from chimerax.cryotrans.engine.flow.velocity import VelocityField
@@ -183,6 +184,19 @@ def test_a_target_that_is_coarser_or_sharper_is_as_well_met():
     for initial, target in ((sharp, coarse), (coarse, sharp)):
         measures = Comparison(_map(initial), _map(target), 0.0, 0.0, CPU).measure(Affine(), 0, 0.0, 0.0).measures
         assert measures.correlation > 0.98 > 0.95 > correlation(initial, target)
+
+
+def test_what_has_no_partner_is_carried_but_does_not_count():
+    target = phantoms.two_domains()
+    right = np.indices(phantoms.SHAPE)[2] > 13
+    target = np.where(right, 0, target)
+    part = Part("initial", 0.4, (13.0, 19.0, 27.0), right)
+    whole, without = _judge(target), _judge(target, without_partner=[part])
+    np.testing.assert_array_equal(without.support, whole.support)
+    assert (without.weights == 0).sum() == right[tuple(whole.support.T)].sum() > 0
+    counted, measures = (judge.measure(Affine(), 0, 0.0, 0.0).measures for judge in (whole, without))
+    assert measures.correlation == pytest.approx(1) and counted.correlation < 0.9
+    assert measures.transport_distance < 0.01 < counted.transport_distance
 
 
 def test_a_flow_that_has_diverged_is_judged_without_a_fault():
