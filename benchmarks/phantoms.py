@@ -1,6 +1,6 @@
-"""How well a training finds motions that are known exactly: a hinge, two domains that slide, a ring whose units turn.
+"""How well a training finds motions that are known exactly: hinges, sliding domains, one of ten, a ring of units.
 
-    python benchmarks/phantoms.py [hinge] [slide] [ring] [any training option]
+    python benchmarks/phantoms.py [hinge] [far_hinge] [slide] [one_of_ten] [ring] [any training option]
 
 The molecules are made of the demo's domain of seven helices, those of the ring of all of the demo's molecule, turned at
 random, as maps of 2 Å voxels: 3 Å before the motion, 5 Å after it.  Printed is the rmsd of all atoms from their true
@@ -65,7 +65,30 @@ def ring() -> Phantom:
     return _centred(before, after, 96)
 
 
-PHANTOMS: dict[str, Callable[[], Phantom]] = {"hinge": hinge, "slide": slide, "ring": ring}
+def far_hinge() -> Phantom:
+    """A hinge that turns by 60 degrees while its domain goes 25 Å away."""
+    a, b = _domain(1, x=-21), _domain(2, x=21)
+    pivot = np.array([0.0, -20.0, 0.0])
+    way = 25 * np.array([0.6, 0.8, 0.0])
+    return _centred(np.concatenate((a, b)), np.concatenate((a, _turned(b - pivot, 60 * _Z) + pivot + way)), 80)
+
+
+def one_of_ten() -> Phantom:
+    """Ten domains in two layers, of which one turns by 90 degrees about its own middle."""
+    places = [(36.0 * i - 18, 38.0 * (j // 3) - 19, 38.0 * (j % 3) - 38) for i in (0, 1) for j in range(5)]
+    domains = [_domain(20 + k) + np.array(place) for k, place in enumerate(places)]
+    middle, axis = np.array(places[4]), np.array([0.6, 0.0, 0.8])
+    turned = _turned(domains[4] - middle, 90 * axis) + middle
+    return _centred(np.concatenate(domains), np.concatenate([*domains[:4], turned, *domains[5:]]), 88)
+
+
+PHANTOMS: dict[str, Callable[[], Phantom]] = {
+    "hinge": hinge,
+    "far_hinge": far_hinge,
+    "slide": slide,
+    "one_of_ten": one_of_ten,
+    "ring": ring,
+}
 
 
 def main() -> None:
@@ -91,7 +114,7 @@ def main() -> None:
     print(machine_text())
     print(" ".join(training))
     for name, start, end, seconds in rows:
-        print(f"{name:6} {start:6.2f} Å before   {end:5.2f} Å after   {seconds:5.0f} s   (a voxel is {_VOXEL:g} Å)")
+        print(f"{name:10} {start:6.2f} Å before   {end:5.2f} Å after   {seconds:5.0f} s   (a voxel is {_VOXEL:g} Å)")
 
 
 def _domain(seed: int, x: float = 0.0) -> Atoms:

@@ -67,9 +67,6 @@ def begin(
         reporter.note(f"The box does not divide by {options.bin_size}: it is padded with empty voxels.")
     if state is not None:
         training.restore(state)
-    for note in training.notes:  # what follows may take a minute
-        reporter.note(note)
-    training.notes.clear()
     most = torch.get_num_threads()
     use_threads(device, training.n_points * options.width, most)  # as in the steps, which resuming is to repeat exactly
     try:

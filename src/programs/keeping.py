@@ -155,6 +155,7 @@ class _Keeper:
         losses = self._training.losses  # first, for it fails if they are not numbers
         save_weights(self._run / weights, self._training.velocity)
         seconds = self._before + time.monotonic() - self._started
+        self._history.leave_out(self._training.without_partner)
         self._history.take(self._training.velocity, self._training.step, seconds, losses[-1], weights)
         self._run.write_losses(losses)
         save_state(self._run / STATE_FILE, self._training.state())
@@ -164,6 +165,7 @@ class _Keeper:
             **self._content,
             "best": self._history.best(),
             "verdict": self._history.verdict(),
+            "without_partner": self._history.without_partner(),
             "notes": self._told_before["notes"] + self._reporter.notes,
             "warnings": self._told_before["warnings"] + self._reporter.warnings,
             "checkpoints": self._history.checkpoints(),

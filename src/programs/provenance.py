@@ -33,10 +33,19 @@ def describe_grid(density_map: DensityMap) -> dict[str, Any]:
     }
 
 
-def describe_parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """What has no partner in the other map; places x, y, z in Å."""
+def describe_parts(parts: Sequence[Part], initial: str, target: str) -> list[dict[str, Any]]:
+    """What has no partner in the other map, of these names; places x, y, z in Å."""
+    if not parts:
+        return []
+    from ..engine.docking.partners import partner_text
+
     return [
-        {"of": part.of, "share": round(part.share, 4), "centre": [round(place, 1) for place in part.centre[::-1]]}
+        {
+            "of": part.of,
+            "share": round(part.share, 4),
+            "centre": [round(place, 1) for place in part.centre[::-1]],
+            "text": partner_text(part, initial, target),
+        }
         for part in parts
     ]
 

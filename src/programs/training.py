@@ -19,7 +19,7 @@ from .beginning import begin
 from .keeping import run_training
 from .pair import half_maps_of_run, inputs_of, map_of_run, mask_of_run, read_pair, read_validation
 from .progress import Reporter
-from .provenance import describe, describe_file, describe_parts, now
+from .provenance import describe, describe_file, now
 from .stop_request import StopRequest
 
 if TYPE_CHECKING:
@@ -89,7 +89,6 @@ def train(
         "masks": {key: describe_file(said[f"{key}_mask"]) for key in pair.masks},
         "half_maps": [describe_file(path) for path in said.get("half_maps", ())],
         "ceiling": compared.ceiling,
-        "without_partner": describe_parts(compared.comparison.without_partner),
         "n_points": training.n_points,
         "device": {"asked": said["device"], "gpu": said["gpu"], "used": str(device)},
         "started": now(),

@@ -40,7 +40,6 @@ _FEWEST_SUPERVOXELS = 20
 _ROUNDS = 3
 _UNEXPLAINED = 0.55  # 1 - ρ above which a supervoxel counts as not explained
 _POSE_STEPS = 60
-_ELSEWHERE, _OTHER_SHARE = 6.0, 0.1  # Å; another explanation takes at least so much of the mass so far elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +52,6 @@ class DockedDomains:
         supervoxels: of the initial.
         labels: (n,), domain of each supervoxel.
         energy: see `energy`.
-        second_energy: of the best explanation that takes a tenth of the mass elsewhere, infinite if none was found.
         correlation: of the whole with the target, both as docking saw them.
     """
 
@@ -62,7 +60,6 @@ class DockedDomains:
     supervoxels: Pieces
     labels: Labels
     energy: float
-    second_energy: float
     correlation: float
 
     @property
@@ -102,9 +99,7 @@ def dock_domains(pair: CoarsePair, seed: int = 0, n_cuts: int = 1) -> list[Docke
 def _explained(pair: CoarsePair, supervoxels: Pieces, candidates: Motions, seed: int) -> DockedDomains:
     """The explanation of lowest energy for one set of supervoxels."""
     energy = _energy_of(pair, supervoxels, candidates)
-    found = best_labellings(energy, beginnings(energy, seed))
-    second = _second_best(energy, found)
-    best = found[0]
+    best = best_labellings(energy, beginnings(energy, seed))[0]
     for turn in range(_ROUNDS):
         labels, motions, _ = _improved(energy, best)
         others = [motions]
@@ -115,7 +110,7 @@ def _explained(pair: CoarsePair, supervoxels: Pieces, candidates: Motions, seed:
         energy = _energy_of(pair, supervoxels, Motions.joined(others), n_sure=motions.count)
         best = settle(energy, labels + 1)
     labels, motions, correlation = _improved(energy, best)
-    return DockedDomains(pair, motions, supervoxels, labels, best.energy, second, correlation)
+    return DockedDomains(pair, motions, supervoxels, labels, best.energy, correlation)
 
 
 def _volume(pair: CoarsePair) -> float:
@@ -179,15 +174,3 @@ def _left_over(energy: Energy, found: Labelling) -> Motions:
     centres = pieces.centres[bad.to(pieces.centres.device)]
     motions, _ = dock(pair.initial, left, centres, places, ball, _TURNS, _POSES, pair.voxel)
     return refine(pair.initial, left, motions, ball)[0]
-
-
-def _second_best(energy: Energy, found: list[Labelling]) -> float:
-    pieces = energy.supervoxels
-    mass = torch.zeros(energy.n).to(pieces.weights).index_add_(0, pieces.owner, pieces.weights)
-    ends = energy.candidates.moved(pieces.centres).cpu().numpy()  # (k, n, 3)
-    rows, share = np.arange(energy.n), (mass / mass.sum()).cpu().numpy()
-    for other in found[1:]:
-        apart = np.linalg.norm(ends[other.labels, rows] - ends[found[0].labels, rows], axis=1) * energy.pair.voxel
-        if share[apart > _ELSEWHERE].sum() > _OTHER_SHARE:
-            return other.energy
-    return float("inf")

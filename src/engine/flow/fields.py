@@ -30,6 +30,11 @@ def new_field(flow: str, options: TrainingOptions, pair: PreparedPair, symmetry:
     return domains if flow == "domains" else CombinedField(domains, new_network(options, symmetry))
 
 
+def at_rest() -> DomainField:
+    """A field that moves nothing."""
+    return DomainField(torch.zeros(1, 3), torch.ones(()), torch.ones(()))
+
+
 def new_network(options: TrainingOptions, symmetry: Symmetry | None) -> VelocityField | SymmetricField:
     """A network, made symmetric where there is a symmetry."""
     network = VelocityField(options.depth, options.width, options.seed)

@@ -83,21 +83,28 @@ class Comparison:
         if held_out is not None and held_out.shape != initial.grid_shape:
             raise InputError(f"The held-out voxels must be on the grid of {initial.name}, {grid_text(initial)}.")
         density = above_level(initial, initial_level)
-        self.without_partner = tuple(without_partner)
-        self._target = above_level(without(target, self.without_partner, "target"), target_level)
-        has_partner = above_level(without(initial, self.without_partner, "initial"), initial_level)
         self._validation, self._held_out = validation, held_out
         self._grid_shape, self._size = initial.grid_shape, initial.voxel_size
         self.support = _occupied(density, initial, initial_level)
-        self.weights = has_partner[tuple(self.support.T)]
         self.device = device
         self._places = torch.from_numpy(self.support).to(device).float()  # exact
-        self._masses = torch.from_numpy(self.weights).to(device)
         self._angstroms = torch.tensor(self._size, device=device)  # of a voxel
-        wanted = _occupied(self._target, target, target_level)
+        self._maps = ((initial, initial_level), (target, target_level))
+        self.leave_out(without_partner)
+
+    def leave_out(self, parts: Sequence[Part]) -> None:
+        """From now on measure without these parts, see `without_partner`."""
+        self.without_partner = tuple(parts)
+        has_partner, self._target = (
+            above_level(without(density_map, self.without_partner, of), level)
+            for (density_map, level), of in zip(self._maps, ("initial", "target"))
+        )
+        self.weights = has_partner[tuple(self.support.T)]
+        self._masses = torch.from_numpy(self.weights).to(self.device)
+        wanted = _occupied(self._target, *self._maps[1])
         self._distance = TransportDistance(
-            torch.from_numpy(wanted).to(device).float() * self._angstroms,
-            torch.from_numpy(self._target[tuple(wanted.T)]).to(device),
+            torch.from_numpy(wanted).to(self.device).float() * self._angstroms,
+            torch.from_numpy(self._target[tuple(wanted.T)]).to(self.device),
             max(self._size),
         )
         self._distance.include(self._places * self._angstroms)

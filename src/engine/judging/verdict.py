@@ -13,8 +13,6 @@ The word is that of the worst finding:
     resolution            twice as coarse as the target's     no finer than at the start, and above 3 voxels
     strain                above 0.27                          above 0.33
     folded                above 2 % of the mass               above 8 %
-    volume change         1st percentile below 0.25 or        -
-                          99th above 4
     mass outside          above 1 %                           above 10 %
     no partner            a part of either map has none       -
     held-out correlation  falls by 0.02 after the best step   by 0.1; 0.02 below the start's; 0.15 below
@@ -49,7 +47,6 @@ _MOST_LEFT = (0.3, 0.6)
 _TIMES_TARGET_RESOLUTION, _RESOLVED = 2.0, 3.0
 _MOST_STRAIN = (TOLERABLE_STRAIN, 0.33)
 _MOST_FOLDED = (0.02, 0.08)
-_LEAST_VOLUME, _MOST_VOLUME = 0.25, 4.0
 _MOST_OUTSIDE = (0.01, 0.1)
 _HELD_OUT_FALL = (0.02, 0.1)
 _HELD_OUT_BELOW = 0.15
@@ -178,13 +175,6 @@ def _deformation(row: Measures) -> Iterator[_Finding]:
     if severity:
         yield _Finding(
             severity, f"Space is turned inside out for {row.folded:.1%} of the mass (folded), which no motion does."
-        )
-    low, high = row.volume_change_low, row.volume_change_high
-    if low < _LEAST_VOLUME or high > _MOST_VOLUME:
-        yield _Finding(
-            1,
-            f"Volume is not kept: it changes by factors from {low:.2f} to {high:.2f} (98 % of the mass), where a "
-            f"molecule keeps to about 1.",
         )
 
 

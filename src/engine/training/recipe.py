@@ -31,7 +31,7 @@ from ..errors import InputError
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.deformation import deformation
 from ..flow.domains import CombinedField, DomainField
-from ..flow.fields import new_field, new_network
+from ..flow.fields import at_rest, new_field, new_network
 from ..flow.price import overall_strain, price
 from ..flow.symmetry import Symmetry
 from ..flow.velocity import Field
@@ -104,10 +104,8 @@ class AutoTraining:
         self._ended: list[dict[str, Any]] = []  # number, field and score of each start that is done
         self._docked: list[dict[str, Any]] = []  # fields of docked starts to come
         self.without_partner: list[Part] = []  # left out of training, once docking has found it
-        self._stage = 0
-        self._current: Training | None = None  # made when it is first asked for: docking takes its time
-        if self._starts[0].flow == "docked":
-            self.notes.append("Looking for the places in the target where parts of the initial map fit (docking).")
+        self._training: Training
+        self._begin(0, self._new_field(0) if self.stages[0].start == 0 else at_rest())
 
     @property
     def velocity(self) -> Field:
@@ -117,8 +115,7 @@ class AutoTraining:
     @property
     def n_points(self) -> int:
         """Of the present stage."""
-        stage = self.stages[min(self._stage, len(self.stages) - 1)]
-        return len(self._pair(stage.bin_size, stage.margin).weights)
+        return self._training.n_points
 
     @property
     def finished(self) -> bool:
@@ -187,13 +184,6 @@ class AutoTraining:
             ) from error
         self._training.restore(of_stage)
 
-    @property
-    def _training(self) -> Training:
-        if self._current is None:
-            self._begin(0, self._new_field(0))
-        assert self._current is not None
-        return self._current
-
     def _plan(self) -> list[Stage]:
         voxel = self._voxel_size
         coarse = max(1, math.floor(_COARSE_VOXEL / voxel))
@@ -206,6 +196,9 @@ class AutoTraining:
             total = math.hypot(blur, self._target_blur)
             sizes.append(max(1, min(coarse, math.floor(_BLUR_SLOPES * total / voxel))))
         stages = []
+        if self._starts[0].flow == "docked":  # one step, so that the first checkpoint is that of the maps as they are
+            text = "nothing moves; parts of the initial map are docked into the target, which may take a minute"
+            stages.append(Stage(text, None, "correlation", sizes[0], 1, *_REFINING_RATES[:2], blurs[0]))
         for i, begun in enumerate(self._starts):
             text = f"start {i + 1} of {len(self._starts)}, {begun}" if len(self._starts) > 1 else str(begun)
             if begun.flow == "docked":  # it is near already: what is coarser would lead it astray
@@ -265,7 +258,7 @@ class AutoTraining:
             if not self._docked:
                 self._dock()
             return field_of_state(self._docked.pop(0)).to(self._device)
-        pair = self._pair(self.stages[0].bin_size, 0)
+        pair = self._pair(next(stage.bin_size for stage in self.stages if stage.start == number), 0)
         most = max(1, len(pair.weights) // _POINTS_OF_A_DOMAIN)
         options = dataclasses.replace(self.options, n_domains=min(start.n_domains or 1, most))
         return new_field(start.flow, options, pair, self._symmetry if start.symmetry else None)
@@ -284,10 +277,10 @@ class AutoTraining:
         )
         side = stage.bin_size * self._voxel_size  # Å
         blurs = math.hypot(stage.blur, self._target_blur) / side, stage.blur / side
-        before = self._current
-        self._current = Training(pair, options, field, self._device, blurs)
+        before = self._training if number else None
+        self._training = Training(pair, options, field, self._device, blurs)
         if before is not None and before.velocity is field and before.options.loss == stage.loss:
-            self._current.take_over(before)
+            self._training.take_over(before)
         self.notes.append(f"Step {self.step}: {stage.text}, {len(pair.weights)} points.")
 
     def _has_settled(self) -> bool:
@@ -306,7 +299,9 @@ class AutoTraining:
         self._losses += self._training.losses[: self._training.step]
         then = self.stages[following]
         field: Field = self._training.velocity
-        if then.start != stage.start:
+        if stage.start is None and then.start is not None:  # nothing moved so far
+            field = self._new_field(then.start)
+        elif then.start != stage.start:
             self._ended.append({"start": stage.start, "field": state_of_field(field), "score": self._score(field)})
             best = max(ended["score"] for ended in self._ended)
             while then.start is not None and best > self._starts[then.start].unless:

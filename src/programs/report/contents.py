@@ -57,4 +57,6 @@ def read_run(run: RunDirectory, initial: DensityMap, step: int | None) -> Run:
     losses = [float(line) for line in (run / LOSS_FILE).read_text(encoding="utf-8").split()]
     steps = [row.step for row in rows]
     shown = steps.index(step) if step in steps else best_checkpoint(rows)
-    return Run(content, rows, shown, verdict_on(rows, shown, initial.voxel_size), frequencies, dict(curves), losses)
+    lonely = [str(part["text"]) for part in content.get("without_partner") or []]
+    verdict = verdict_on(rows, shown, initial.voxel_size, without_partner=lonely)
+    return Run(content, rows, shown, verdict, frequencies, dict(curves), losses)

@@ -150,7 +150,7 @@ def test_with_a_symmetry_all_units_move_as_that_one_which_docking_found():
     supervoxels = supervoxels_of(pair)
     label_of_unit = np.array([2, 0, 1])
     labels = label_of_unit[torch.cdist(supervoxels.centres, units).argmin(1).numpy()]
-    docked = DockedDomains(pair, motions, supervoxels, labels, 0.0, 0.0, 0.0)
+    docked = DockedDomains(pair, motions, supervoxels, labels, 0.0, 0.0)
     shape = map_of(start).grid_shape
     group = point_group("C3", torch.full((3,), 20.5 / 40)).to(torch.zeros(1))
     points = (torch.from_numpy(start).float() / 2.0 + 0.5) / max(shape)

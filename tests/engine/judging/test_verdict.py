@@ -57,8 +57,6 @@ def test_a_run_that_arrives_and_keeps_shape_is_good_and_says_its_numbers():
         ({"strain": 0.34}, "poor", "not be two states of one molecule"),
         ({"folded": 0.03}, "doubtful", "3.0% of the mass"),
         ({"folded": 0.09}, "poor", "inside out"),
-        ({"volume_change_low": 0.2}, "doubtful", "from 0.20 to 1.30"),
-        ({"volume_change_high": 4.5}, "doubtful", "from 0.80 to 4.50"),
         ({"mass_outside": 0.02}, "doubtful", "2.0% of the mass has left the box"),
         ({"mass_outside": 0.2}, "poor", "larger box"),
         ({"held_out": 0.7}, "poor", "Overfitting: held-out correlation is 0.700 at step 1000, far below 0.950"),
