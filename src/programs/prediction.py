@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..engine.errors import InputError, named
 from ..engine.files.run_directory import RUN_FILE, RunDirectory
 from ..engine.files.writing import remove
-from ..engine.maps.density_map import DensityMap, grid_text
+from ..engine.maps.density_map import PLACE_TOLERANCE, DensityMap, grid_text
 from ..engine.maps.grids import on_grid_of
 from ..engine.maps.mrc_file import read_map, write_map
 from ..engine.maps.own_mask import mask_on_grid, masked
@@ -264,11 +264,18 @@ def _warn_of_another_grid(weights: Path, trained: dict[str, Any], density_map: D
     try:
         initial = trained["initial"]
         name, grid = initial["name"], (initial["grid_shape"], initial["voxel_size"])
-    except (KeyError, TypeError):
+        away = float(np.linalg.norm(np.subtract(initial["origin"], density_map.origin)))  # Å
+    except (KeyError, TypeError, ValueError):
         return
     now = describe_grid(density_map)
     if grid != (now["grid_shape"], now["voxel_size"]):
         reporter.warning(
             f"{weights.name} was trained on {name}, another grid than that of {density_map.name} "
             f"({grid_text(density_map)}): the flow is scaled to the box and may not fit."
+        )
+    elif away > PLACE_TOLERANCE * max(density_map.voxel_size):
+        reporter.warning(
+            f"{density_map.name} lies {away:.3g} Å from where {name} lay when {weights.name} was trained, by their "
+            f"headers. The flow belongs to the box: the motion is the same only if the molecule lies in the box as it "
+            f"did."
         )

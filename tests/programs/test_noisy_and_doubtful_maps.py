@@ -166,3 +166,16 @@ def test_with_half_maps_the_noise_and_what_it_leaves_are_known(noisy, capsys):
     assert wrong.status == 2 and "a.mrc and a.mrc are equal" in wrong.err and not (noisy / "wrong").exists()
     missing = call(capsys, *training(noisy, noisy / "wrong", 1, 1), "--half-maps", noisy / "a.mrc")
     assert missing.status == 2 and "--half-maps" in missing.err
+
+
+def test_a_map_that_lies_elsewhere_than_in_training_is_doubted(maps, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert call(capsys, *training(maps, run, 1, 1)).status == 0
+    shutil.copy(maps / "initial.mrc", tmp_path / "recentred.mrc")
+    with mrcfile.open(tmp_path / "recentred.mrc", "r+") as file:
+        file.header.nxstart = file.header.nxstart + 4
+    said = "lies 6 Å from where initial.mrc lay when net_1.pt was trained"
+    for path, doubted in ((maps / "initial.mrc", False), (tmp_path / "recentred.mrc", True)):
+        line = ["predict", "-i", path, "-t", LEVEL, "--run", run, "-d", tmp_path / f"frames_{doubted}", "--frames", 2]
+        result = call(capsys, *line)
+        assert result.status == 0 and (said in result.err) == doubted, result.err
