@@ -15,6 +15,7 @@ import numpy as np
 
 from ..engine.files.run_directory import RunDirectory
 from ..engine.files.writing import write_atomically
+from ..engine.judging.whole_motion import whole_motion
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import write_map
 from .history import Compared
@@ -52,7 +53,14 @@ def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter
     with reporter.doing_without(MOTION_FILES[-1]):
         _write_motion(run, initial, comparison, measured)
     with reporter.doing_without("The report"):
-        motion = Motion(comparison.weights, measured.displacement, measured.volume_change)
+        places = comparison.support * np.array(initial.voxel_size)
+        whole = whole_motion(places, measured.displacement, comparison.weights)
+        if whole.is_large:
+            reporter.warning(
+                f"{whole.text()} If that is not the motion you look for, {target.name} was not fitted to "
+                f"{initial.name}: fit it first and train again (in ChimeraX: fitmap #2 inMap #1)."
+            )
+        motion = Motion(comparison.weights, measured.displacement, measured.volume_change, whole)
         step = measured.measures.step
         reporter.note(write_report(run / REPORT_FILE, run, initial, target, measured.generated, step, motion))
 

@@ -179,3 +179,18 @@ def test_a_map_that_lies_elsewhere_than_in_training_is_doubted(maps, tmp_path, c
         line = ["predict", "-i", path, "-t", LEVEL, "--run", run, "-d", tmp_path / f"frames_{doubted}", "--frames", 2]
         result = call(capsys, *line)
         assert result.status == 0 and (said in result.err) == doubted, result.err
+
+
+def test_a_target_that_was_not_fitted_is_told_with_the_command(maps, tmp_path, capsys, monkeypatch):
+    from chimerax.cryotrans.engine.judging.whole_motion import WholeMotion
+
+    for large in (False, True):
+        monkeypatch.setattr(
+            "chimerax.cryotrans.programs.conclusion.whole_motion",
+            lambda *_, large=large: WholeMotion(60.0 if large else 2.0, 1.0, 0.95, 50.0),
+        )
+        line = [word for word in training(maps, tmp_path / f"run_{large}", 1, 1) if word != "--no-report"]
+        result = call(capsys, *line)
+        assert result.status == 0, result.err
+        assert ("target.mrc was not fitted to initial.mrc: fit it first" in result.err) == large
+        assert "As a whole the map turns by" in (tmp_path / f"run_{large}" / "report.html").read_text(encoding="utf-8")

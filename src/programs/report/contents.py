@@ -13,6 +13,7 @@ from ...engine.files.run_directory import LOSS_FILE, RunDirectory
 from ...engine.judging.measures import Measures
 from ...engine.judging.tables import FSC_FILE, METRICS_FILE, read_fsc, read_metrics
 from ...engine.judging.verdict import Verdict, best_checkpoint, verdict_on
+from ...engine.judging.whole_motion import WholeMotion
 from ...engine.maps.density_map import DensityMap
 
 
@@ -22,6 +23,7 @@ class Motion(NamedTuple):
     weights: NDArray[np.float32]  # (n,)
     displacement: NDArray[np.float64]  # (n, 3), Å
     volume_change: NDArray[np.float64]  # (n,)
+    whole: WholeMotion | None = None
 
 
 class Run(NamedTuple):

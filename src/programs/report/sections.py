@@ -157,6 +157,8 @@ def motion_section(told: Run, motion: Motion | None) -> str:
         f"Shares of the mass of the initial map. On average it moves by {mean:.2g} Å, at most by {length.max():.3g} Å. "
         f"A molecule keeps its volume: the chart on the right should be narrow about 1."
     )
+    if motion.whole is not None:
+        text += f" {motion.whole.text()} The rest is motion of its parts."
     return _section("Motion", f'<p>{text}</p><div class="charts">{charts}</div>')
 
 
