@@ -12,6 +12,7 @@ the target is explained once, and by few motions, tells them apart.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from .motions import Motions
 from .pieces import Pieces, cut, points_above
 from .poses import settle_poses
 from .search import Mask, dock, refine
+from .turns import turned_otherwise
 
 _MOLECULE = 0.2  # of the maximum: voxels that pieces are made of, and where they may go
 _RIM = 0.08  # of the maximum: voxels that supervoxels are made of
@@ -38,6 +40,7 @@ _REACH = 60.0  # Å from its piece that a motion is open to supervoxels
 _SUPERVOXEL = 1500.0  # Å³: a flow of many small domains is slow to train and ends farther off
 _FEWEST_SUPERVOXELS = 20
 _ROUNDS = 3
+_FEW_BEGINNINGS = 2  # where another set of supervoxels is explained already
 _UNEXPLAINED = 0.55  # 1 - ρ above which a supervoxel counts as not explained
 _POSE_STEPS = 60
 
@@ -92,14 +95,41 @@ def dock_domains(pair: CoarsePair, seed: int = 0, n_cuts: int = 1) -> list[Docke
     n_pieces = max(_FEWEST_PIECES, round(_volume(pair) / _PIECE))
     centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
     candidates = _unlike(_docked_pieces(pair, centres), pair.voxel)
-    found = [_explained(pair, supervoxels_of(pair, seed + k), candidates, seed) for k in range(n_cuts)]
+    found: list[DockedDomains] = []
+    for k in range(n_cuts):
+        found.append(_explained(pair, supervoxels_of(pair, seed + k), candidates, seed, found[:1]))
     return sorted(found, key=lambda each: each.energy)
 
 
-def _explained(pair: CoarsePair, supervoxels: Pieces, candidates: Motions, seed: int) -> DockedDomains:
-    """The explanation of lowest energy for one set of supervoxels."""
-    energy = _energy_of(pair, supervoxels, candidates)
-    best = best_labellings(energy, beginnings(energy, seed))[0]
+def at_detail(docked: DockedDomains, fine: CoarsePair) -> DockedDomains:
+    """The same domains with their poses as finer maps have them, turned otherwise where these tell it."""
+    ratio = docked.pair.ratio / fine.ratio
+    points, weights = points_above(fine.initial, _RIM)
+    nearest = torch.cdist(points / ratio, docked.supervoxels.centres).argmin(1)
+    domain = torch.from_numpy(docked.labels).to(nearest.device)[nearest]
+    names, domain = domain.unique(return_inverse=True)
+    motions = docked.motions.chosen(names).scaled(ratio)
+    motions = turned_otherwise(fine, points, weights, domain, motions)
+    motions, _ = settle_poses(fine, points, weights, domain, motions, _POSE_STEPS)
+    labels = torch.searchsorted(names, torch.from_numpy(docked.labels).to(names)).clamp(max=len(names) - 1)
+    return dataclasses.replace(docked, motions=motions.scaled(1 / ratio), labels=labels.cpu().numpy())
+
+
+def _explained(
+    pair: CoarsePair, supervoxels: Pieces, candidates: Motions, seed: int, before: Sequence[DockedDomains]
+) -> DockedDomains:
+    """The explanation of lowest energy for one set of supervoxels; begun with what was found for other sets, if any."""
+    known = [docked.motions for docked in before]
+    energy = _energy_of(pair, supervoxels, Motions.joined([*known, candidates]), sum(each.count for each in known))
+    starts = beginnings(energy, seed)
+    if before:
+        starts = starts[:_FEW_BEGINNINGS]
+        first = 1  # the label of a motion, the first being not to move
+        for docked in before:
+            nearest = torch.cdist(supervoxels.centres, docked.supervoxels.centres).argmin(1).cpu().numpy()
+            starts.append(docked.labels[nearest] + first)
+            first += docked.n_domains
+    best = best_labellings(energy, starts)[0]
     for turn in range(_ROUNDS):
         labels, motions, _ = _improved(energy, best)
         others = [motions]

@@ -42,9 +42,14 @@ def improve(
     labels = labels.copy()
     left = energy.residual(labels)
     used = np.bincount(labels, minlength=energy.n_labels)
+    restless = np.ones(energy.n, bool)  # whose neighbours have changed; all again at last
+    everyone = True
     for sweep in range(sweeps):
         changed = False
         for s in np.random.default_rng(sweep).permutation(energy.n):
+            if not restless[s]:
+                continue
+            restless[s] = False
             options = energy.labels[s]
             rows = np.arange(len(options))
             if allowed is not None:
@@ -57,13 +62,18 @@ def improve(
             used[labels[s]] -= 1
             cost = _costs(energy, s, rows, left) + energy.tears(s, options, labels) + LABEL * (used[options] == 0)
             best = int(cost.argmin())
-            changed |= bool(options[best] != labels[s])
+            if options[best] != labels[s]:
+                changed = restless[s] = True
+                restless[energy.neighbours[s]] = True
             labels[s] = options[best]
             used[labels[s]] += 1
             now = rows[best]
             np.subtract.at(left, energy.voxels[s][now], energy.shares[s][now])
-        if not changed:
+        if not changed and everyone:
             break
+        everyone = not changed
+        if everyone:
+            restless[:] = True
     return Labelling(labels, energy.of(labels, left)), left
 
 

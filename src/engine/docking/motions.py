@@ -43,6 +43,10 @@ class Motions:
         ends = self.moved(centres[:, None])[:, 0]
         return Motions(self.rotations, centres, ends - centres)
 
+    def scaled(self, factor: float) -> Motions:
+        """The same motions in a unit of length so many times shorter."""
+        return Motions(self.rotations, self.centres * factor, self.shifts * factor)
+
     @classmethod
     def identity(cls, like: Tensor) -> Motions:
         """One that moves nothing."""

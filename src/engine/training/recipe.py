@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..docking.coarse import coarse_pair
-from ..docking.docked import dock_domains
+from ..docking.docked import at_detail, dock_domains
 from ..docking.field import domain_field, symmetric_field
 from ..docking.partners import Part, partner_text, parts_without_partner, without
 from ..errors import InputError
@@ -38,7 +38,7 @@ from ..flow.velocity import Field
 from ..maps.density_map import DensityMap, voxel_side
 from ..maps.preparation import PreparedPair, prepare
 from ..options.training import TrainingOptions
-from .starts import CUTS, Start, starts_of
+from .starts import Start, starts_of
 from .training import Training
 
 _COARSE_VOXEL = 5.0  # Å, at most, in the starts
@@ -50,6 +50,7 @@ _RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, o
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
 _REFINING_RATES = (1e-3, 5e-4, 2.5e-4, 1e-4)
 _TIE = 0.003  # correlation by which a free flow must be better than one that keeps a symmetry of both maps
+_FINE_VOXEL = 2.0  # Å, at least, where docked domains are put in place at the target's own detail
 _FINE_BLUR = 1.0  # Å, at which starts are compared
 
 
@@ -96,7 +97,8 @@ class AutoTraining:
         self._held_out = held_out
         self._voxel_size = voxel_side(initial.voxel_size)
         self._pairs: dict[tuple[int, int], PreparedPair] = {}
-        self._starts = starts_of(options, symmetry)
+        volume = np.count_nonzero(initial.density > options.initial_level) * self._voxel_size**3
+        self._starts = starts_of(options, symmetry, volume)
         self.stages = self._plan()
         planned = sum(stage.n_steps for stage in self.stages)
         self.n_steps = planned if options.n_steps is None else min(planned, options.n_steps)
@@ -226,11 +228,14 @@ class AutoTraining:
         levels = self.options.initial_level, self.options.target_level
         pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
         shape, seed = self._maps[0].grid_shape, self.options.seed
-        found = dock_domains(pair, seed, CUTS)
+        n_cuts = max(1, sum(begun.number is not None and not begun.symmetry for begun in self._starts))
+        found = dock_domains(pair, seed, n_cuts)
         if parts := parts_without_partner(found[0], self._maps[0]):
             self._leave_out(parts)
             pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
-            found = dock_domains(pair, seed, CUTS)
+            found = dock_domains(pair, seed, n_cuts)
+        fine = coarse_pair(*self._maps, levels, self._target_blur, device, 0.0, _FINE_VOXEL, self._held_out)
+        found = [at_detail(docked, fine) for docked in found]
         self._docked = []
         for begun in self._starts:
             if begun.flow != "docked":

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from ..flow.symmetry import Symmetry
 from ..options.training import TrainingOptions
 
-CUTS = 4  # sets of supervoxels that are docked: their borders lie elsewhere, and one may lie right
+_CUTS, _CUTS_OF_LARGE = 4, 2  # sets of supervoxels that are docked: one of them may have its borders right
+_LARGE = 150_000.0  # Å³ above the level: 100 kDa and more
 _NEARLY_ALL, _MOST = 0.95, 0.9  # scores above which no network is tried, no trained domains
 _DOMAINS = (12, 24)
 _DOMAINS_OF_A_UNIT = (4, 8)  # where there is a symmetry
@@ -32,17 +33,21 @@ class Start(NamedTuple):
         return text if self.symmetry is None else f"{text} in {self.symmetry}"
 
 
-def starts_of(options: TrainingOptions, symmetry: Symmetry | None) -> list[Start]:
+def starts_of(options: TrainingOptions, symmetry: Symmetry | None, volume: float) -> list[Start]:
     """Docked domains, a network, trained domains; free, and those that keep a symmetry.
 
     Where a symmetry is told there are no free ones; where it is proposed, both.  A symmetric network costs as many
     times more as the group has rotations, so it is there only if it is asked for.
+
+    Args:
+        volume: Å³, of the initial above its level.
     """
     told = symmetry is not None and options.symmetry != "auto"
     names = [None] * (not told) + ([symmetry.name] if symmetry else [])
     if options.flow == "network":
         return [Start("network", symmetry=name) for name in names]
-    docked = [Start("docked", symmetry=name, number=k) for name in names for k in range(1 if name else CUTS)]
+    n_cuts = _CUTS if volume < _LARGE else _CUTS_OF_LARGE
+    docked = [Start("docked", symmetry=name, number=k) for name in names for k in range(1 if name else n_cuts)]
     networks = [Start("network", unless=_NEARLY_ALL)] * (not told and options.flow == "auto")
     trained = []
     for name in reversed(names):
