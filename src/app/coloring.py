@@ -31,6 +31,7 @@ from .volumes import density_map_on, index_to_scene, model_text, open_map
 
 _PLACE_TOLERANCE = 0.05  # voxels, over the whole box
 _SAME_MAP = 0.1  # of the density, root mean square; a move by half a voxel makes more
+_ON_EDGES = 0.5  # of the same, taken off by the soft edge of a mask
 _TITLE = "CryoTRANS_key"
 
 
@@ -165,6 +166,8 @@ def map_path(run: Run, name: str) -> Path:
     again = f"cryotrans resume {quoted(run.folder)}"
     if state not in ("finished", "stopped"):
         raise UserError(f"The run in {run.folder} has not been finished: it is {state}. To finish it: {again}")
+    if not path.is_file() and name == MEASURES["partner"].file:
+        raise UserError(f"No part of the maps of the run in {run.folder} was found that has no partner in the other.")
     if not path.is_file():
         raise UserError(
             f"The run in {run.folder} has no {name}; an older version trained it. Train the maps again, or some steps "
@@ -218,11 +221,13 @@ def _check_frame(series: MapSeries, frame: Volume, run: Run, end: str) -> None:
 
 
 def _same(density: np.ndarray, frame: np.ndarray) -> bool:
-    """Is a frame (nz, ny, nx) this density, but for what was cut off?"""
+    """Is a frame (nz, ny, nx) this density, but for what was cut off or lies on the soft edge of a mask?"""
     if density.shape != frame.shape:
         return False
     kept = frame > 0
-    return bool(np.linalg.norm((density - frame)[kept]) <= _SAME_MAP * np.linalg.norm(density[kept]))
+    whole = np.linalg.norm(density[kept])
+    more = np.linalg.norm((frame - density)[kept].clip(min=0))
+    return bool(more <= _SAME_MAP * whole and np.linalg.norm((density - frame)[kept]) <= _ON_EDGES * whole)
 
 
 def _density(path: Path) -> np.ndarray:

@@ -5,6 +5,7 @@ and which models they were:
 
     maps/initial.mrc, maps/target.mrc    the target on the initial's grid
     maps/target_1.mrc, ...               in its place, the targets of a way through several conformations
+    maps/initial_mask.mrc, ...           the user's own masks, and the target's half maps, half_1.mrc and half_2.mrc
     maps/models.json                     name and file of the models
     frames/, frames_2/, ...              trajectories
     worker.log                           all that the worker printed
@@ -32,7 +33,7 @@ from .background import BackgroundTask
 from .markup import quoted
 from .settings import remember_run, user_settings
 
-_MAP_FILES = re.compile(r"(initial|validation|target(_\d+)?)\.mrc|models\.json")
+_MAP_FILES = re.compile(r"(initial|validation|(initial|target)_mask|half_[12]|target(_\d+)?)\.mrc|models\.json")
 _METADATA_KEY = "CryoTRANS runs"
 
 
@@ -72,6 +73,14 @@ class Run:
     @property
     def validation_path(self) -> Path:
         return self.folder / "maps" / "validation.mrc"
+
+    def mask_path(self, key: str) -> Path:
+        """Of the mask of the initial map ("initial") or of the target ("target")."""
+        return self.folder / "maps" / f"{key}_mask.mrc"
+
+    def half_map_paths(self) -> list[Path]:
+        """Of the two half maps of the target."""
+        return [self.folder / "maps" / f"half_{number}.mrc" for number in (1, 2)]
 
     @property
     def log_path(self) -> Path:

@@ -76,6 +76,8 @@ def _add(parser: argparse.ArgumentParser, options: Mapping[str, Option], require
             group.add_argument(*about.flags, dest=name, action="store_true", help=about.help)
             continue
         more: dict[str, Any] = {"required": True} if name in required else {}
+        if about.n_values > 1:
+            more["nargs"] = about.n_values
         group.add_argument(
             *about.flags,
             dest=name,

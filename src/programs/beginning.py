@@ -12,6 +12,7 @@ from ..engine.maps.density_map import DensityMap, voxel_side
 from ..engine.maps.preparation import above_level, prepare
 from ..engine.options.training import TrainingOptions
 from .history import Compared
+from .pair import Pair
 from .progress import Reporter
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..engine.flow.symmetry import Symmetry
     from ..engine.flow.velocity import Field
+    from ..engine.maps.half_maps import Noise
     from ..engine.training.recipe import AutoTraining
     from ..engine.training.training import Training
 
@@ -26,8 +28,7 @@ _BLOCK, _BLOCK_VOXELS = 8.0, 4.0  # width of held-out blocks: Å, but at least s
 
 
 def begin(
-    initial: DensityMap,
-    target: DensityMap,
+    pair: Pair,
     validation: DensityMap | None,
     options: TrainingOptions,
     device: torch.device,
@@ -42,9 +43,16 @@ def begin(
     from ..engine.judging.comparison import Comparison
     from ..engine.judging.held_out import held_out_mask
 
+    initial, target, masks, _ = pair
+    noise, low_pass = _noise_of_target(pair, reporter), 0.0
     blur = _blur_between(initial, target, options)
     if options.conditioning == "auto":
-        initial, target, options, blur = _conditioned(initial, target, options, blur, reporter)
+        initial, target, options, blur, low_pass = _conditioned(pair, options, blur, noise, reporter)
+    else:
+        initial, target = (
+            each.with_density(each.density * masks[key].density) if key in masks else each
+            for key, each in (("initial", initial), ("target", target))
+        )
     _tell_of_the_blur(initial, target, options, blur, reporter)
     levels = (options.initial_level, options.target_level)
     symmetry = _symmetry_of(initial, target, options, reporter)
@@ -70,8 +78,9 @@ def begin(
         from ..engine.transport.sinkhorn import transport_path
 
         reporter.note(transport_path(device))
-    comparison = Comparison(initial, target, *levels, device, validation, held_out, blur)
-    return training, Compared(initial, target, options.target_level, blur, comparison)
+    comparison = Comparison(initial, target, *levels, device, validation, held_out, training.without_partner)
+    ceiling = None if noise is None else _ceiling(noise, target, options.target_level, low_pass, reporter)
+    return training, Compared(initial, target, options.target_level, blur, comparison, ceiling)
 
 
 def _symmetry_of(
@@ -123,16 +132,52 @@ def _training_of(
 
 
 def _conditioned(
-    initial: DensityMap, target: DensityMap, options: TrainingOptions, blur: float, reporter: Reporter
-) -> tuple[DensityMap, DensityMap, TrainingOptions, float]:
-    """Both maps, the options with their levels and the blur between them, as training is to see them."""
+    pair: Pair, options: TrainingOptions, blur: float, noise: Noise | None, reporter: Reporter
+) -> tuple[DensityMap, DensityMap, TrainingOptions, float, float]:
+    """Both maps, the options with their levels and the blur between them, as training is to see them; and by what the
+    target was low-passed (Å)."""
     from ..engine.maps.conditioning import conditioned, joined_blur
 
-    a, b = conditioned(initial, options.initial_level), conditioned(target, options.target_level)
+    masks = {key: mask.density for key, mask in pair.masks.items()}
+    a = conditioned(pair.initial, options.initial_level, masks.get("initial"))
+    b = conditioned(pair.target, options.target_level, masks.get("target"), noise)
     for note in (*a.notes, *b.notes):
         reporter.note(note)
     options = dataclasses.replace(options, initial_level=a.level, target_level=b.level)
-    return a.density_map, b.density_map, options, joined_blur(blur, a.blur, b.blur)
+    return a.density_map, b.density_map, options, joined_blur(blur, a.blur, b.blur), b.blur
+
+
+def _noise_of_target(pair: Pair, reporter: Reporter) -> Noise | None:
+    """By its half maps, if there are any."""
+    if not pair.half_maps:
+        return None
+    from ..engine.maps.conditioning import mask_of
+    from ..engine.maps.half_maps import noise_of
+
+    mask = mask_of(pair.target, pair.masks["target"].density if "target" in pair.masks else None)
+    if mask is None:
+        mask = np.ones(pair.target.grid_shape, np.float32)
+    noise = noise_of(pair.target, pair.half_maps, mask)
+    reporter.note(f"The half maps of {pair.target.name} agree to {noise.resolution:.3g} Å (FSC = 0.143).")
+    return noise
+
+
+def _ceiling(noise: Noise, target: DensityMap, level: float, low_pass: float, reporter: Reporter) -> float:
+    """The correlation with the target, as training sees it, that its noise leaves to a perfect flow.
+
+    Args:
+        low_pass: standard deviation in Å of the Gaussian by which the target was low-passed.
+    """
+    from ..engine.maps.half_maps import ceiling_of_correlation
+    from ..engine.maps.low_pass import SIGMA_OF_RESOLUTION, low_passed
+
+    seen = low_passed(noise.draw, target.voxel_size, low_pass / SIGMA_OF_RESOLUTION)
+    ceiling = ceiling_of_correlation(above_level(target, level), seen)
+    reporter.note(
+        f"By its half maps the noise of {target.name} leaves even a perfect morph a correlation of {ceiling:.3f} with "
+        f"it, as training sees it."
+    )
+    return ceiling
 
 
 def _blur_between(initial: DensityMap, target: DensityMap, options: TrainingOptions) -> float:

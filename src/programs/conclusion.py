@@ -1,6 +1,7 @@
 """What a training run leaves behind at its end for people to judge it by: maps of the motion and the report.
 
 displacement.mrc, volume_change.mrc, strain.mrc, residual.mrc    see engine/judging/motion_maps.py
+without_partner.mrc    1 in parts of the initial map that have no partner, -1 in such of the target; if there are any
 motion.npz     start and end, (n, 3) float32 each: x, y, z in Å in the initial map's frame, of some of the points
 report.html    see report/report.py
 """
@@ -14,7 +15,9 @@ import numpy as np
 
 from ..engine.files.run_directory import RunDirectory
 from ..engine.files.writing import write_atomically
+from ..engine.judging.whole_motion import whole_motion
 from ..engine.maps.density_map import DensityMap
+from ..engine.maps.mrc_file import write_map
 from .history import Compared
 from .progress import Reporter
 from .report.contents import Motion
@@ -23,7 +26,8 @@ from .report.report import REPORT_FILE, write_report
 if TYPE_CHECKING:
     from ..engine.judging.comparison import Comparison, Measured
 
-MOTION_FILES = ("displacement.mrc", "volume_change.mrc", "strain.mrc", "residual.mrc", "motion.npz")
+PARTNERS_FILE = "without_partner.mrc"
+MOTION_FILES = ("displacement.mrc", "volume_change.mrc", "strain.mrc", "residual.mrc", PARTNERS_FILE, "motion.npz")
 _MOST_ARROWS = 2000
 
 
@@ -36,16 +40,27 @@ def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter
         measured: what was measured of that checkpoint.
         reporter: is told where the report is, and what is missing.
     """
+    from ..engine.docking.partners import map_of_parts
     from ..engine.judging.motion_maps import motion_maps, write_motion_maps
 
-    initial, target, target_level, blur, comparison = compared
+    initial, target, target_level, blur, comparison = compared[:5]
     with reporter.doing_without("The maps of the motion"):
         maps = motion_maps(initial, target, target_level, comparison.support, measured, blur)
         write_motion_maps(run.path, maps)
+    if comparison.without_partner:
+        with reporter.doing_without(PARTNERS_FILE):
+            write_map(run / PARTNERS_FILE, map_of_parts(comparison.without_partner, initial))
     with reporter.doing_without(MOTION_FILES[-1]):
         _write_motion(run, initial, comparison, measured)
     with reporter.doing_without("The report"):
-        motion = Motion(comparison.weights, measured.displacement, measured.volume_change)
+        places = comparison.support * np.array(initial.voxel_size)
+        whole = whole_motion(places, measured.displacement, comparison.weights)
+        if whole.is_large:
+            reporter.warning(
+                f"{whole.text()} If that is not the motion you look for, {target.name} was not fitted to "
+                f"{initial.name}: fit it first and train again (in ChimeraX: fitmap #2 inMap #1)."
+            )
+        motion = Motion(comparison.weights, measured.displacement, measured.volume_change, whole)
         step = measured.measures.step
         reporter.note(write_report(run / REPORT_FILE, run, initial, target, measured.generated, step, motion))
 

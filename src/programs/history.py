@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,10 @@ from ..engine.judging.tables import FSC_FILE, METRICS_FILE, read_fsc, read_metri
 from ..engine.judging.verdict import best_checkpoint, verdict_on
 from ..engine.maps.density_map import DensityMap
 from .progress import Reporter
+from .provenance import describe_parts
 
 if TYPE_CHECKING:
+    from ..engine.docking.partners import Part
     from ..engine.flow.velocity import Field
     from ..engine.judging.comparison import Comparison, Measured
 
@@ -28,8 +31,9 @@ class Compared(NamedTuple):
     initial: DensityMap
     target: DensityMap
     target_level: float
-    blur: float  # Å, see `Comparison`
+    blur: float  # Å, standard deviation of the Gaussian that makes the initial map as coarse as the target
     comparison: Comparison
+    ceiling: float | None = None  # correlation that the target's noise leaves, where half maps say what it is
 
 
 class History:
@@ -54,6 +58,17 @@ class History:
             self._weights = weights
             _, curves = read_fsc(run / FSC_FILE)
             self._curves = [curve for curve in curves if curve[0] < step]
+
+    def leave_out(self, parts: Sequence[Part]) -> None:
+        """Measure without parts that have no partner; what was measured with them is measured anew."""
+        comparison = self.compared.comparison
+        if len(parts) == len(comparison.without_partner):
+            return
+        comparison.leave_out(parts)
+        before, self.rows = self.rows, []
+        for row in before:
+            weights = self._weights[row.step]
+            self.take(self._field(weights), row.step, row.seconds, row.loss, weights)
 
     def take(self, field: Field, step: int, seconds: float, loss: float, weights: str) -> None:
         """Measure a checkpoint whose weights lie in the file `weights`, and bring the two files up to date."""
@@ -88,19 +103,28 @@ class History:
         """On the best checkpoint, as run.json has it."""
         if not self.rows:
             return None
-        verdict = verdict_on(self.rows, best_checkpoint(self.rows), self.compared.initial.voxel_size)
+        best, size = best_checkpoint(self.rows), self.compared.initial.voxel_size
+        lonely = [part["text"] for part in self.without_partner()]
+        verdict = verdict_on(self.rows, best, size, without_partner=lonely)
         return {"word": verdict.word, "reasons": list(verdict.reasons)}
+
+    def without_partner(self) -> list[dict[str, Any]]:
+        """Parts that are left out, as run.json has them."""
+        initial, target, *_ = self.compared
+        return describe_parts(self.compared.comparison.without_partner, initial.name, target.name)
 
     def measured_of_best(self) -> Measured | None:
         """What was measured of the best checkpoint, measured anew if it is not the last one."""
         best = self.best()
         if best is None or (self._last is not None and self._last.measures.step == best["step"]):
             return self._last
+        row = next(row for row in self.rows if row.step == best["step"])
+        return self.compared.comparison.measure(self._field(best["weights"]), row.step, row.seconds, row.loss)
+
+    def _field(self, weights: str) -> Field:
         from ..engine.flow.checkpoint import load_weights
 
-        row = next(row for row in self.rows if row.step == best["step"])
-        field = load_weights(self._run / best["weights"]).to(self.compared.comparison.device)
-        return self.compared.comparison.measure(field, row.step, row.seconds, row.loss)
+        return load_weights(self._run / weights).to(self.compared.comparison.device)
 
     def checkpoints(self) -> dict[str, str]:
         """The weight file of each step that was measured, as run.json has it."""

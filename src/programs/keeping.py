@@ -8,13 +8,25 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..engine.errors import InputError, named
-from ..engine.files.run_directory import FINAL_WEIGHTS, GENERATED_MAP, LOSS_FILE, RUN_FILE, STATE_FILE, RunDirectory
+from ..engine.files.run_directory import (
+    FINAL_WEIGHTS,
+    GENERATED_MAP,
+    LOSS_FILE,
+    MASKS,
+    RUN_FILE,
+    STATE_FILE,
+    RunDirectory,
+)
 from ..engine.files.writing import remove
 from ..engine.judging.tables import FSC_FILE, METRICS_FILE
+from ..engine.maps.density_map import DensityMap
+from ..engine.maps.mrc_file import write_map
 from .conclusion import MOTION_FILES, conclude
 from .history import Compared, History
 from .progress import Reporter, in_a_sentence
@@ -36,8 +48,9 @@ def run_training(
     compared: Compared,
     reporter: Reporter,
     stop: StopRequest,
+    masks: Mapping[str, DensityMap] = MappingProxyType({}),
 ) -> None:
-    """The steps from the first loss to the end, a stop, or a failure."""
+    """The steps from the first loss to the end, a stop, or a failure; `masks` are written first, for predictions."""
     import torch
 
     from ..engine.device import use_threads
@@ -48,8 +61,11 @@ def run_training(
         files |= {*MOTION_FILES, REPORT_FILE}
     if "leg" in content:
         files.add(GENERATED_MAP)
+    files |= {MASKS[key] for key in content.get("masks", ())}
     content = {**content, "files": sorted(files)}
     run.write({**content, "versions": versions(), "updated": now()})
+    for key, mask in masks.items():
+        write_map(run / MASKS[key], mask)
     before, started = float(content["seconds"]), time.monotonic()
     keeper = _Keeper(run, content, training, compared, reporter, before, started)
     try:
@@ -139,6 +155,7 @@ class _Keeper:
         losses = self._training.losses  # first, for it fails if they are not numbers
         save_weights(self._run / weights, self._training.velocity)
         seconds = self._before + time.monotonic() - self._started
+        self._history.leave_out(self._training.without_partner)
         self._history.take(self._training.velocity, self._training.step, seconds, losses[-1], weights)
         self._run.write_losses(losses)
         save_state(self._run / STATE_FILE, self._training.state())
@@ -148,6 +165,7 @@ class _Keeper:
             **self._content,
             "best": self._history.best(),
             "verdict": self._history.verdict(),
+            "without_partner": self._history.without_partner(),
             "notes": self._told_before["notes"] + self._reporter.notes,
             "warnings": self._told_before["warnings"] + self._reporter.warnings,
             "checkpoints": self._history.checkpoints(),

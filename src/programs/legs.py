@@ -30,7 +30,7 @@ from .progress import Reporter, in_a_sentence
 from .provenance import describe, now
 from .stop_request import StopRequest
 
-_OF_ONE_FLOW = ("weight", "validation_map")
+_OF_ONE_FLOW = ("weight", "validation_map", "initial_mask", "target_mask", "half_maps")
 _OF_THE_CALL = ("device", "gpu", "progress", "stop_with_input", "directory", "resume", "overwrite")
 _OF_THE_MAPS = ("initial_map", "initial_level", "target_map", "target_level")
 
@@ -90,7 +90,7 @@ def _begin(
     initial: DensityMap | None = None
     for target, level in zip(targets, levels):
         pair = {**said, "target_map": target, "target_level": level}
-        initial, on_grid = read_pair(pair, _Silent())  # said again by the leg itself
+        initial, on_grid, *_ = read_pair(pair, _Silent())  # said again by the leg itself
         described.append(describe(on_grid, target, level))
     assert initial is not None
     content = {

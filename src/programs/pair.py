@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..engine.errors import InputError, named
+from ..engine.files.run_directory import MASKS, RunDirectory
 from ..engine.maps.density_map import DensityMap
-from ..engine.maps.grids import assume_grid_of, on_grid_of, sizes_text
+from ..engine.maps.grids import assume_grid_of, on_grid_of, placed_on, sizes_text
 from ..engine.maps.inspection import check_points, doubts_about
 from ..engine.maps.mrc_file import read_map
+from ..engine.maps.own_mask import mask_on_grid, mask_round, masked
 from ..engine.maps.preparation import suggestion
 from ..engine.options.training import TRAINING
 from .progress import Reporter
@@ -19,8 +21,17 @@ from .provenance import digest
 _MAPS_AND_LEVELS = ("initial_map", "initial_level", "target_map", "target_level")
 
 
-def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] = ()) -> tuple[DensityMap, DensityMap]:
-    """Both maps on the initial's grid, after all that can be said against the options.
+class Pair(NamedTuple):
+    """Both maps on the initial's grid, as they came, and the masks of the user's own there, where there are."""
+
+    initial: DensityMap
+    target: DensityMap
+    masks: dict[str, DensityMap]  # by "initial" and "target"
+    half_maps: tuple[DensityMap, DensityMap] | None = None  # of the target
+
+
+def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] = ()) -> Pair:
+    """Both maps and their masks, after all that can be said against the options.
 
     Args:
         said: maps and levels, and whatever else was.
@@ -37,10 +48,18 @@ def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] 
         raise InputError(missing_text(missing))
     initial, target = maps["initial"], maps["target"]
     levels = {"initial": said["initial_level"], "target": said["target_level"]}
-    doubts = [doubt for key in ("initial", "target") for doubt in doubts_about(maps[key], levels[key])]  # as they came
+    own = {key: read_mask(said[f"{key}_mask"], maps[key], f"{key}_mask") for key in maps if f"{key}_mask" in said}
+    counting = dict(maps)  # what of them counts, on their own grids
+    for key, mask in own.items():
+        on_grid, _ = mask_on_grid(mask, maps[key], f"{key}_mask")
+        for note in on_grid.notes:
+            reporter.warning(note)
+        counting[key], text = masked(maps[key], on_grid, levels[key], f"{key}_mask")
+        reporter.note(text)
+    doubts = [doubt for key in ("initial", "target") for doubt in doubts_about(counting[key], levels[key])]
     if said.get("recipe") == "auto":
         for key in ("initial", "target"):
-            check_points(maps[key], levels[key])
+            check_points(counting[key], levels[key])
     unsized = sizes_text(initial, target)
     initial = assume_grid_of(initial, target)
     target, resampled = on_grid_of(target, initial, levels["target"])
@@ -56,7 +75,37 @@ def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] 
                 f"Nothing of {target.name} is above level {said['target_level']:g} on the grid of {initial.name}, "
                 f"whose coarser voxels average it away: the highest is {target.density.max():.3g}. Lower the level."
             )
-    return initial, target
+    masks = {}
+    for key, mask in own.items():
+        masks[key], text = mask_on_grid(mask, initial, f"{key}_mask")
+        if text:
+            reporter.note(text)
+    return Pair(initial, target, masks, _read_half_maps(said.get("half_maps", []), initial, reporter))
+
+
+def _read_half_maps(
+    paths: Sequence[str], initial: DensityMap, reporter: Reporter
+) -> tuple[DensityMap, DensityMap] | None:
+    """On the grid of the initial map."""
+    half_maps = []
+    for path in paths:
+        placed, text = placed_on(read_map(path), initial)
+        for note in placed.notes:
+            reporter.warning(note)
+        if text:
+            reporter.note(text)
+        half_maps.append(placed)
+    return None if not half_maps else (half_maps[0], half_maps[1])
+
+
+def read_mask(path: str, density_map: DensityMap, option: str) -> DensityMap:
+    """A mask as it comes, or one made round the atoms of a model on the grid of the map that they fit."""
+    from ..engine.carrying.model_file import SUFFIXES, read_model
+
+    if not path.lower().removesuffix(".gz").endswith(SUFFIXES):
+        return read_map(path)
+    model = read_model(path)
+    return mask_round(model.positions, density_map, model.name, option)
 
 
 def read_validation(path: str | None, initial: DensityMap, reporter: Reporter) -> DensityMap | None:
@@ -96,8 +145,31 @@ def inputs_of(said: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (f"the weights to start from ({named('weight')})", said.get("weight")),
         (f"the validation map ({named('validation_map')})", said.get("validation_map")),
+        (f"the initial map's mask ({named('initial_mask')})", said.get("initial_mask")),
+        *((f"a half map ({named('half_maps')})", path) for path in said.get("half_maps", ())),
+        (f"the target map's mask ({named('target_mask')})", said.get("target_mask")),
     ]
     return [(what, path) for what, path in found if path is not None]
+
+
+def mask_of_run(run: RunDirectory, key: str) -> Path:
+    """Where the mask of a run is kept.
+
+    Raises:
+        InputError: it is gone.
+    """
+    path = run / MASKS[key]
+    if not path.is_file():
+        raise InputError(
+            f"{path} is gone, the mask of the run's {key} map. Put it back beside the weights: what it masks would "
+            f"not be what was trained on."
+        )
+    return path
+
+
+def half_maps_of_run(content: dict[str, Any], said: dict[str, Any]) -> list[str]:
+    """Where the half maps of a run's target are."""
+    return [map_of_run("half", {"half": half}, {}) for half in content.get("half_maps", ())]
 
 
 def map_of_run(key: str, content: dict[str, Any], said: dict[str, Any]) -> str:

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from ..engine.errors import InputError, named
 from ..engine.files.run_directory import RUN_FILE, RunDirectory
 from ..engine.files.writing import remove
-from ..engine.maps.density_map import DensityMap, grid_text
+from ..engine.maps.density_map import PLACE_TOLERANCE, DensityMap, grid_text
 from ..engine.maps.grids import on_grid_of
 from ..engine.maps.mrc_file import read_map, write_map
+from ..engine.maps.own_mask import mask_on_grid, masked
 from ..engine.maps.preparation import above_level
 from ..engine.options.choices import N_EULER_STEPS
 from ..engine.options.prediction import PredictionOptions
 from .carried_atoms import SUFFIXES, CarriedAtoms
+from .pair import mask_of_run
 from .progress import Reporter
 from .provenance import describe_grid
 from .stop_request import StopRequest
@@ -41,7 +43,16 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
     for note in density_map.notes:
         reporter.warning(note)
     above_level(density_map, options.initial_level)
-    if (options.conditioning or trained.get("options", {}).get("conditioning")) == "auto":
+    key = "target" if options.inverse else "initial"
+    if key in trained.get("masks", ()):
+        density_map = _in_the_mask_of_the_training(
+            density_map,
+            RunDirectory(weights.parent),
+            key,
+            reporter,
+            _level_of_the_training(options, density_map, trained),
+        )
+    elif (options.conditioning or trained.get("options", {}).get("conditioning")) == "auto":
         from ..engine.maps.conditioning import molecule_of
 
         density_map, said_of_it = molecule_of(density_map, _level_of_the_training(options, density_map, trained))
@@ -214,6 +225,16 @@ def _on_the_grid_of_the_training(density_map: DensityMap, trained: dict[str, Any
     return density_map
 
 
+def _in_the_mask_of_the_training(
+    density_map: DensityMap, run: RunDirectory, key: str, reporter: Reporter, level: float
+) -> DensityMap:
+    """The map times the mask that its training had."""
+    mask, _ = mask_on_grid(read_map(mask_of_run(run, key)), density_map, f"{key}_mask")
+    density_map, text = masked(density_map, mask, level, f"{key}_mask")
+    reporter.note(text)
+    return density_map
+
+
 def _level_of_the_training(options: PredictionOptions, density_map: DensityMap, trained: dict[str, Any]) -> float:
     """The level that training had for the map if it is the same by name, else the one of the prediction."""
     try:
@@ -243,11 +264,18 @@ def _warn_of_another_grid(weights: Path, trained: dict[str, Any], density_map: D
     try:
         initial = trained["initial"]
         name, grid = initial["name"], (initial["grid_shape"], initial["voxel_size"])
-    except (KeyError, TypeError):
+        away = float(np.linalg.norm(np.subtract(initial["origin"], density_map.origin)))  # Å
+    except (KeyError, TypeError, ValueError):
         return
     now = describe_grid(density_map)
     if grid != (now["grid_shape"], now["voxel_size"]):
         reporter.warning(
             f"{weights.name} was trained on {name}, another grid than that of {density_map.name} "
             f"({grid_text(density_map)}): the flow is scaled to the box and may not fit."
+        )
+    elif away > PLACE_TOLERANCE * max(density_map.voxel_size):
+        reporter.warning(
+            f"{density_map.name} lies {away:.3g} Å from where {name} lay when {weights.name} was trained, by their "
+            f"headers. The flow belongs to the box: the motion is the same only if the molecule lies in the box as it "
+            f"did."
         )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..engine.maps.density_map import DensityMap
+
+if TYPE_CHECKING:
+    from ..engine.docking.partners import Part
 
 
 def describe(density_map: DensityMap, path: str, level: float) -> dict[str, Any]:
@@ -27,6 +31,23 @@ def describe_grid(density_map: DensityMap) -> dict[str, Any]:
         "voxel_size": [round(float(size), 6) for size in density_map.voxel_size],
         "origin": [round(float(place), 6) for place in density_map.origin],
     }
+
+
+def describe_parts(parts: Sequence[Part], initial: str, target: str) -> list[dict[str, Any]]:
+    """What has no partner in the other map, of these names; places x, y, z in Å."""
+    if not parts:
+        return []
+    from ..engine.docking.partners import partner_text
+
+    return [
+        {
+            "of": part.of,
+            "share": round(part.share, 4),
+            "centre": [round(place, 1) for place in part.centre[::-1]],
+            "text": partner_text(part, initial, target),
+        }
+        for part in parts
+    ]
 
 
 def digest(path: str) -> str | None:

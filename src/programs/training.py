@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import InputError, named
-from ..engine.files.run_directory import PROGRAM, RUN_FILE, STATE_FILE, RunDirectory
+from ..engine.files.run_directory import MASKS, PROGRAM, RUN_FILE, STATE_FILE, RunDirectory
 from ..engine.options.training import TRAINING, TrainingOptions, check_together
 from ..engine.options.training import training_options as chosen_options
 from .beginning import begin
 from .keeping import run_training
-from .pair import inputs_of, map_of_run, read_pair, read_validation
+from .pair import half_maps_of_run, inputs_of, map_of_run, mask_of_run, read_pair, read_validation
 from .progress import Reporter
 from .provenance import describe, describe_file, now
 from .stop_request import StopRequest
@@ -64,14 +64,15 @@ def train(
         return
     run.check_free(said.get("overwrite", False), inputs_of(said))
     check_together(said)
-    initial, target = read_pair(said, reporter, required=_REQUIRED_BY[said.get("recipe", "cryotrans")])
+    pair = read_pair(said, reporter, required=_REQUIRED_BY[said.get("recipe", "cryotrans")])
+    initial, target = pair.initial, pair.target
     weights_from = Path(said["weight"]) if "weight" in said else None
     velocity = _load_start(weights_from, said)
     size = {name: getattr(velocity, name) for name in ("depth", "width") if hasattr(velocity, name)}
     training_options = chosen_options({**said, **size}, seed=secrets.randbelow(2**31))
     validation = read_validation(said.get("validation_map"), initial, reporter)
     device, why = _choose_device(said["device"], said["gpu"])
-    training, compared = begin(initial, target, validation, training_options, device, reporter, velocity)
+    training, compared = begin(pair, validation, training_options, device, reporter, velocity)
     reporter.note(why)
     content = {
         "program": PROGRAM,
@@ -85,6 +86,9 @@ def train(
         "target": describe(target, said["target_map"], training_options.target_level),
         "reports": not said.get("no_report", False),
         "validation": describe_file(said["validation_map"]) if validation else None,
+        "masks": {key: describe_file(said[f"{key}_mask"]) for key in pair.masks},
+        "half_maps": [describe_file(path) for path in said.get("half_maps", ())],
+        "ceiling": compared.ceiling,
         "n_points": training.n_points,
         "device": {"asked": said["device"], "gpu": said["gpu"], "used": str(device)},
         "started": now(),
@@ -95,7 +99,7 @@ def train(
     if make is not None:
         make()
     with run.made(said.get("overwrite", False)):
-        run_training(run, content, training, compared, reporter, stop)
+        run_training(run, content, training, compared, reporter, stop, pair.masks)
 
 
 def _resume(
@@ -127,7 +131,9 @@ def _resume(
     validation_path = _validation_of_run(content, said)
     reader = {"initial_map": paths["initial"], "target_map": paths["target"]}
     levels = {"initial_level": options.initial_level, "target_level": options.target_level}
-    initial, target = read_pair({**reader, **levels}, reporter)
+    masks = {f"{key}_mask": str(mask_of_run(run, key)) for key in content.get("masks", {})}
+    half_maps = half_maps_of_run(content, said)
+    pair = read_pair({**reader, **levels, **masks, "half_maps": half_maps}, reporter)
     asked = content["device"]
     spoken = said["device"] != "auto" or said["gpu"] is not None
     device, why = _choose_device(*((said["device"], said["gpu"]) if spoken else (asked["asked"], asked["gpu"])))
@@ -141,8 +147,8 @@ def _resume(
         content[key] = {**content[key], "path": str(Path(path).absolute())}
     if validation_path is not None:
         content["validation"] = describe_file(validation_path)
-    validation = read_validation(validation_path, initial, reporter)
-    training, compared = begin(initial, target, validation, options, device, reporter, state=state)
+    validation = read_validation(validation_path, pair.initial, reporter)
+    training, compared = begin(pair, validation, options, device, reporter, state=state)
     content["n_steps"] = training.n_steps
     run_training(run, content, training, compared, reporter, stop)
 
@@ -166,12 +172,16 @@ def _recorded_options(run: RunDirectory, content: dict[str, Any]) -> TrainingOpt
 def _check_same_run(content: dict[str, Any], options: TrainingOptions, said: dict[str, Any]) -> None:
     """Options given again on resuming must be those of the run, but for those that are free."""
     recorded = {**options.to_dict(), "l2": options.loss == "l2", "weight": content.get("weights_from")}
+    recorded["half_maps"] = [half["path"] for half in content.get("half_maps", ())] or None
+    recorded |= {f"{key}_mask": content.get("masks", {}).get(key, {}).get("path") for key in MASKS}
     for name, about in TRAINING.items():
         if name not in said or name not in recorded or about.on_resume == "free":
             continue
         was, now = recorded[name], said[name]
-        if name == "weight":
+        if name == "weight" or name.endswith("_mask"):
             now = str(Path(now).absolute())
+        if name == "half_maps":
+            now = [str(Path(path).absolute()) for path in now]
         if now != was:
             begun = f"without {named(name)}" if was is None or was is False else f"with {named(name)} {was}"
             raise InputError(

@@ -165,6 +165,15 @@ def test_ranges_hold_nearly_all_values_on_the_surface(session, run, pair, folder
         assert colormap.data_values[1] == middle and min(colormap.colors[1][:3]) > 0.9
 
 
+def test_what_has_no_partner_is_coloured_where_there_is_such_a_part(session, run, pair, folder):
+    with pytest.raises(UserError, match=r"No part of the maps of the run in .* has no partner in the other"):
+        run("cryotrans color #1 by partner")
+    ramp(folder, "without_partner.mrc", 0.02)
+    run("cryotrans color #1 by partner")
+    colormap = volume_coloring(surface_of(pair[0])).colormap
+    assert colormap.data_values[0] == 0 and colormap.colors[-1][2] < 0.5 < colormap.colors[0][2]
+
+
 def test_a_range_keeps_the_middle_of_a_palette_with_two_sides(run, pair, folder):
     run("cryotrans color #1 by volume range 0.5,2")
     colormap = volume_coloring(surface_of(pair[0])).colormap

@@ -276,6 +276,14 @@ def test_bad_levels_are_refused_with_what_to_type(opened, numbers, run, level, k
         volumes.check_level(volume, level, keyword)
 
 
+def test_voxels_that_are_no_numbers_are_counted(opened, numbers):
+    numbers = numbers.copy()
+    numbers[0] = np.nan
+    said = rf"^#1 A\.mrc must be finite everywhere: {numbers[0].size:,} of {numbers.size:,} voxels are NaN or infinite"
+    with pytest.raises(UserError, match=said):
+        volumes.check_level(opened(numbers), 0.5, "level")
+
+
 def test_a_map_below_zero_is_refused(opened, numbers):
     with pytest.raises(UserError, match="no density above zero to move"):
         volumes.check_level(opened(numbers - 2), 0.5, "level")

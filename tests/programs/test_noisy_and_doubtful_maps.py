@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import mrcfile
 import numpy as np
 import pytest
@@ -89,3 +91,106 @@ def test_too_few_points_for_recipe_auto_are_said_before_any_training(maps, tmp_p
     result = call(capsys, *line, "-d", tmp_path / "run", "--recipe", "auto")
     assert result.status == 2 and "too few to train on. Lower it." in result.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("conditioning", ["auto", "off"])
+def test_with_masks_of_ones_own_what_they_mask_is_trained_on_and_carried(maps, tmp_path, capsys, conditioning):
+    half = np.zeros(SHAPE, np.float32)
+    half[..., : SHAPE[2] // 2] = 1
+    shutil.copy(maps / "initial.mrc", tmp_path / "mask.mrc")
+    with mrcfile.open(tmp_path / "mask.mrc", "r+") as file:
+        file.set_data(half)
+    run = tmp_path / "run"
+    line = training(maps, run, 2, 2, "--conditioning", conditioning)
+    whole = call(capsys, *training(maps, tmp_path / "whole", 2, 2, "--conditioning", conditioning))
+    masks = ("--initial-mask", tmp_path / "mask.mrc", "--target-mask", tmp_path / "mask.mrc")
+    result = call(capsys, *line, *masks)
+    assert (whole.status, result.status) == (0, 0), result.err
+    assert result.err.count("mask.mrc keeps ") == 2 and "what lies outside it does not count." in result.err
+    content = run_json(run)
+    assert 0 < content["n_points"] < run_json(tmp_path / "whole")["n_points"]
+    assert content["masks"]["initial"]["path"] == str(tmp_path / "mask.mrc")
+    assert {"initial_mask.mrc", "target_mask.mrc"} <= {*content["files"]}
+    (tmp_path / "mask.mrc").unlink()  # a run does without the files it was begun with
+    predict = ["predict", "-i", maps / "initial.mrc", "-t", LEVEL, "--run", run, "-d", tmp_path / "frames"]
+    assert call(capsys, *predict, "--frames", 2).status == 0
+    frame = read_frames(tmp_path / "frames")[0]
+    assert frame[..., SHAPE[2] // 2 :].max() == 0 < frame.max()
+    resumed = call(capsys, "train", "--resume", "-d", run, "-n", 3)
+    assert resumed.status == 0, resumed.err
+    assert run_json(run)["n_points"] == content["n_points"]
+    other = call(capsys, "train", "--resume", "-d", run, "-n", 4, "--initial-mask", maps / "initial.mrc")
+    assert other.status == 2 and f"The run was begun with --initial-mask {tmp_path / 'mask.mrc'}" in other.err
+
+
+def test_a_mask_may_be_the_model_of_what_counts(maps, tmp_path, capsys):
+    gemmi = pytest.importorskip("gemmi")
+    structure, model, chain, residue = gemmi.Structure(), gemmi.Model(1), gemmi.Chain("A"), gemmi.Residue()
+    atom = gemmi.Atom()
+    with mrcfile.open(maps / "initial.mrc") as file:
+        place = np.array(np.unravel_index(np.argmax(file.data), file.data.shape))
+        first = [int(file.header[f"n{axis}start"]) for axis in "zyx"]
+    atom.pos = gemmi.Position(*((place + first) * VOXEL_SIZE)[::-1])
+    atom.element = gemmi.Element("C")
+    residue.name, residue.seqid = "GLY", gemmi.SeqId("1")
+    residue.add_atom(atom)
+    chain.add_residue(residue)
+    model.add_chain(chain)
+    structure.add_model(model)
+    structure.write_pdb(str(tmp_path / "part.pdb"))
+    result = call(capsys, *training(maps, tmp_path / "run", 1, 1), "--initial-mask", tmp_path / "part.pdb")
+    assert result.status == 0, result.err
+    assert "part.pdb keeps " in result.err
+    mask = mrcfile.read(tmp_path / "run" / "initial_mask.mrc")
+    assert mask[tuple(place)] == 1 and 0 < np.count_nonzero(mask) < mask.size / 2
+
+
+def test_with_half_maps_the_noise_and_what_it_leaves_are_known(noisy, capsys):
+    random = np.random.default_rng(8)
+    target = mrcfile.read(noisy / "target.mrc")
+    other = random.normal(0, 0.3, _SIDES).astype(np.float32)
+    for name, half in (("a", target + other), ("b", target - other)):
+        write_mrc(noisy / f"{name}.mrc", half)
+    run = noisy / "run"
+    line = training(noisy, run, 2, 2, "--conditioning", "auto", "--half-maps", noisy / "a.mrc", noisy / "b.mrc")
+    result = call(capsys, *line)
+    assert result.status == 0, result.err
+    assert "The half maps of target.mrc agree to " in result.err
+    assert "target.mrc is noisy: its noise by the half maps (standard deviation 0.3)" in result.err
+    content = run_json(run)
+    assert [half["path"] for half in content["half_maps"]] == [str(noisy / "a.mrc"), str(noisy / "b.mrc")]
+    assert 0.8 < content["ceiling"] < 1
+    resumed = call(capsys, "train", "--resume", "-d", run, "-n", 3)
+    assert resumed.status == 0 and run_json(run)["ceiling"] == content["ceiling"], resumed.err
+    wrong = call(capsys, *training(noisy, noisy / "wrong", 1, 1, "--half-maps", noisy / "a.mrc", noisy / "a.mrc"))
+    assert wrong.status == 2 and "a.mrc and a.mrc are equal" in wrong.err and not (noisy / "wrong").exists()
+    missing = call(capsys, *training(noisy, noisy / "wrong", 1, 1), "--half-maps", noisy / "a.mrc")
+    assert missing.status == 2 and "--half-maps" in missing.err
+
+
+def test_a_map_that_lies_elsewhere_than_in_training_is_doubted(maps, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert call(capsys, *training(maps, run, 1, 1)).status == 0
+    shutil.copy(maps / "initial.mrc", tmp_path / "recentred.mrc")
+    with mrcfile.open(tmp_path / "recentred.mrc", "r+") as file:
+        file.header.nxstart = file.header.nxstart + 4
+    said = "lies 6 Å from where initial.mrc lay when net_1.pt was trained"
+    for path, doubted in ((maps / "initial.mrc", False), (tmp_path / "recentred.mrc", True)):
+        line = ["predict", "-i", path, "-t", LEVEL, "--run", run, "-d", tmp_path / f"frames_{doubted}", "--frames", 2]
+        result = call(capsys, *line)
+        assert result.status == 0 and (said in result.err) == doubted, result.err
+
+
+def test_a_target_that_was_not_fitted_is_told_with_the_command(maps, tmp_path, capsys, monkeypatch):
+    from chimerax.cryotrans.engine.judging.whole_motion import WholeMotion
+
+    for large in (False, True):
+        monkeypatch.setattr(
+            "chimerax.cryotrans.programs.conclusion.whole_motion",
+            lambda *_, large=large: WholeMotion(60.0 if large else 2.0, 1.0, 0.95, 50.0),
+        )
+        line = [word for word in training(maps, tmp_path / f"run_{large}", 1, 1) if word != "--no-report"]
+        result = call(capsys, *line)
+        assert result.status == 0, result.err
+        assert ("target.mrc was not fitted to initial.mrc: fit it first" in result.err) == large
+        assert "As a whole the map turns by" in (tmp_path / f"run_{large}" / "report.html").read_text(encoding="utf-8")

@@ -27,6 +27,7 @@ from chimerax.core.errors import UserError
 from chimerax.map.mapargs import MapArg, MapsArg
 
 from ...engine.options.option import Option
+from ..masks import MaskArg
 from ..riders import RIGID, StructureToCarryArg
 
 
@@ -100,6 +101,9 @@ def _bounded(about: Option) -> Any:
 _OWN = {
     "steps": COUNT,
     "device": DeviceArg,
+    "half_maps": MapsInOrderArg,
+    "mask": MaskArg,
+    "to_mask": MaskArg,
     "run": OpenFolderNameArg,
     "model": StructureToCarryArg,
     "rigid": EnumOf(RIGID),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from chimerax.core.errors import UserError
@@ -74,9 +75,14 @@ def _check_free(session: Any, folder: Path) -> None:
 
 
 def write_maps(
-    run: Run, initial: DensityMap, targets: Sequence[DensityMap], validation: DensityMap | None = None
+    run: Run,
+    initial: DensityMap,
+    targets: Sequence[DensityMap],
+    validation: DensityMap | None = None,
+    masks: Mapping[str, DensityMap] = MappingProxyType({}),
+    half_maps: Sequence[DensityMap] = (),
 ) -> None:
-    """Write the maps of a new run for the worker.
+    """Write the maps of a new run for the worker, the masks of the initial map and of the target, its half maps.
 
     Raises:
         UserError: they cannot be written; then nothing is left of the run.
@@ -88,6 +94,10 @@ def write_maps(
             write_map(path, target)
         if validation is not None:
             write_map(run.validation_path, validation)
+        for key, mask in masks.items():
+            write_map(run.mask_path(key), mask)
+        for path, half_map in zip(run.half_map_paths(), half_maps):
+            write_map(path, half_map)
         run.write_models()
     except OSError as error:
         run.take_back()

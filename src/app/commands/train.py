@@ -11,6 +11,7 @@ from ...engine.errors import InputError
 from ...engine.maps.density_map import DensityMap
 from ...engine.options.training import TRAINING, check_together
 from ..job import CryoTransJob
+from ..masks import own_mask
 from ..volumes import density_map_of, density_map_on, level_of, model_text
 from ..wording import in_keywords
 from ..worker_python import find_python
@@ -31,6 +32,9 @@ def train(
     initial: Any,
     to: Any,
     validate: Any = None,
+    mask: Any = None,
+    to_mask: Any = None,
+    half_maps: Any = None,
     directory: str | None = None,
     frames: int | None = None,
     device: str = "auto",
@@ -51,7 +55,13 @@ def train(
     level = level_of(initial, said.get("initial_level"), "level")
     to_levels = [level_of(target, said.get("target_level"), "toLevel") for target in targets]
     if len(targets) > 1:
-        for name, value in (("weights", said.get("weight")), ("validate", validate)):
+        for name, value in (
+            ("weights", said.get("weight")),
+            ("validate", validate),
+            ("mask", mask),
+            ("toMask", to_mask),
+            ("halfMaps", half_maps),
+        ):
             if value is not None:
                 text = f"{name} belongs to one flow, and a way through several maps has several. Leave it out."
                 raise UserError(text)
@@ -62,9 +72,20 @@ def train(
     validation_map = density_map_on(validate, initial) if validate is not None else None
     for target, target_map, its_level in zip(targets, target_maps, to_levels):
         _check_overlap(initial, target, target_map, its_level)
+    if half_maps is not None and len(half_maps) != 2:
+        raise UserError(f"halfMaps names {len(half_maps)} maps; wanted are the two half maps of the target.")
+    halves = [density_map_on(half, initial) for half in half_maps or ()]
+    masks = {
+        key: own_mask(given, initial, density_map, its_level, f"{key}_mask")
+        for key, given, density_map, its_level in (
+            ("initial", mask, initial_map, level),
+            ("target", to_mask, target_maps[0], to_levels[0]),
+        )
+        if given is not None
+    }
     run = new_run(session, directory, "_to_".join(map(stem, [initial, *targets])), initial, targets)
     folder = run.folder
-    write_maps(run, initial_map, target_maps, validation_map)
+    write_maps(run, initial_map, target_maps, validation_map, masks, halves)
     training = {
         **said,
         "initial_map": run.initial_path,
@@ -73,6 +94,8 @@ def train(
         "target_level": to_levels,
         "directory": folder,
         "validation_map": run.validation_path if validation_map is not None else None,
+        "half_maps": run.half_map_paths() if halves else None,
+        **{f"{key}_mask": run.mask_path(key) for key in masks},
         "device": device,
     }
     if "weight" in said:

@@ -25,6 +25,15 @@ _BOND_TOLERANCE = 0.4  # Å beyond the sum of the covalent radii; Meng & Lewis, 
 _CLOSEST = 0.4  # Å; atoms nearer than this are one atom written twice
 _LONGEST = 3.0  # Å
 _PDB_RANGE = (-999.999, 9999.999)  # Å, what a column holds
+_OPTIONAL_COLUMNS = {  # of an mmCIF file's atoms, and the one that says the same where it is missing
+    "label_alt_id": "",
+    "label_asym_id": "auth_asym_id",
+    "auth_asym_id": "label_asym_id",
+    "label_comp_id": "auth_comp_id",
+    "label_atom_id": "auth_atom_id",
+    "label_seq_id": "auth_seq_id",
+    "auth_seq_id": "label_seq_id",
+}
 _MOST_NAMED = 20  # chains in a message
 
 
@@ -39,6 +48,7 @@ class Model:
         positions: (n, 3), z, y, x, Å.
         chains: (n,), names as the depositors gave them.
         residues: (n,), their numbers.
+        codes: (n,), their insertion codes, "" for most.
         residue_of: (n,), a running number of the residue.
         n_left_out: models after the first.
     """
@@ -49,6 +59,7 @@ class Model:
     positions: Positions
     chains: NDArray[np.str_]
     residues: NDArray[np.int64]
+    codes: NDArray[np.str_]
     residue_of: NDArray[np.int64]
     n_left_out: int
 
@@ -71,20 +82,27 @@ def read_model(path: str | Path) -> Model:
         raise InputError(f"There is no file {path}: check its name and folder.")
     gemmi = _gemmi()
     is_cif = suffix in (".cif", ".mmcif")
-    form = gemmi.CoorFormat.Mmcif if is_cif else gemmi.CoorFormat.Pdb
     try:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":  # gemmi's own unpacking takes a truncated file for a whole one
             content = gzip.decompress(content)
         # Parts of a chain, such as its waters, stay where the file has them: else atoms would change their order.
-        structure = gemmi.read_structure_string(content, merge_chain_parts=False, format=form)
+        structure = (
+            _structure_of_cif(gemmi, content)
+            if is_cif
+            else gemmi.read_structure_string(content, merge_chain_parts=False, format=gemmi.CoorFormat.Pdb)
+        )
     except (RuntimeError, ValueError, OSError, EOFError, zlib.error) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path.name} cannot be read ({why}). Save it or copy it again.") from error
     n_left_out = max(0, len(structure) - 1)
     while len(structure) > 1:
         del structure[len(structure) - 1]
-    rows = [(c.name, r.seqid.num or 0, k, a) for c, r, k, a in _atoms(structure[0])] if len(structure) else []
+    rows = (
+        [(c.name, r.seqid.num or 0, r.seqid.icode.strip(), k, a) for c, r, k, a in _atoms(structure[0])]
+        if len(structure)
+        else []
+    )
     if not rows:
         raise InputError(f"{path.name} holds no atoms. Give a file of an atomic model.")
     positions = np.array([[a.pos.z, a.pos.y, a.pos.x] for *_, a in rows])
@@ -92,9 +110,28 @@ def read_model(path: str | Path) -> Model:
         raise InputError(f"{path.name} holds positions that are not numbers. Save it again.")
     for *_, atom in rows:
         atom.aniso = gemmi.SMat33f(0, 0, 0, 0, 0, 0)
-    chains, residues, residue_of = (np.array(column) for column in list(zip(*rows))[:3])
+    chains, residues, codes, residue_of = (np.array(column) for column in list(zip(*rows))[:4])
     suffix = ".cif" if is_cif else ".pdb"
-    return Model(structure, suffix, path.name, positions, chains, residues, residue_of, n_left_out)
+    return Model(structure, suffix, path.name, positions, chains, residues, codes, residue_of, n_left_out)
+
+
+def _structure_of_cif(gemmi: Any, content: bytes) -> Any:
+    """Of the first block that has coordinates; columns that gemmi needs and a program has left out are filled in."""
+    document = gemmi.cif.read_string(content)
+    block = next((each for each in document if each.find_values("_atom_site.Cartn_x")), document[0])
+    column = block.find_loop("_atom_site.Cartn_x")
+    if column:
+        loop = column.get_loop()
+        for missing, instead in _OPTIONAL_COLUMNS.items():
+            if f"_atom_site.{missing}" in loop.tags:
+                continue
+            loop.add_columns([f"_atom_site.{missing}"], ".")
+            if f"_atom_site.{instead}" in loop.tags:
+                values = list(block.find_loop(f"_atom_site.{instead}"))
+                filled = block.find_loop(f"_atom_site.{missing}")
+                for i, value in enumerate(values):
+                    filled[i] = value
+    return gemmi.make_structure_from_block(block)
 
 
 def check_they_fit(model: Model, frames: NDArray[np.floating[Any]]) -> None:
@@ -169,7 +206,8 @@ def rigid_groups(model: Model, rigid: str) -> NDArray[np.int64]:
     Args:
         model: what was read.
         rigid: "residue", "chain", or zones: bodies separated by semicolons, each of one or more parts separated by
-            commas, a part being a chain, A, or some of its residues, A:5 or A:1-120.
+            commas, a part being a chain, A, or some of its residues, A:5 or A:1-120.  52 is that residue alone, 52A
+            the one inserted after it, and 52-55 all from 52 to 55.
     Returns:
         (n,), the number of the body of each atom; -1 for atoms that no zone holds.
     Raises:
@@ -195,20 +233,30 @@ def rigid_groups(model: Model, rigid: str) -> NDArray[np.int64]:
 
 
 def _in_zone(model: Model, part: str, rigid: str) -> NDArray[np.bool_]:
-    match = re.fullmatch(r"([^\s:]+)(?::(-?\d+)(?:-(-?\d+))?)?", part)
+    match = re.fullmatch(r"([^\s:]+)(?::(-?\d+)([A-Za-z]?)(?:-(-?\d+)([A-Za-z]?))?)?", part)
     if not match:
         raise InputError(
             f"The zones {rigid!r} ({named('rigid')}) cannot be read: wanted is residue, chain, or chains and "
             f"residues such as "
             f"'A:1-120;A:121-214,B:5', with a semicolon between bodies."
         )
-    chain, first, last = match.groups()
+    chain, first, first_code, last, last_code = match.groups()
     inside = model.chains == chain
     if first is not None:
-        inside = inside & (model.residues >= int(first)) & (model.residues <= int(last or first))
+        places = _places(model.residues, model.codes)
+        from_, to = _places(
+            np.array([int(first), int(last or first)]),
+            np.array([first_code, last_code if last else first_code]),
+        )
+        inside = inside & (places >= from_) & (places <= to)
     if not inside.any():
         raise InputError(f"There is no {part} ({named('rigid')}) in {model.name}, which has {_chains_text(model)}.")
     return np.asarray(inside)
+
+
+def _places(numbers: NDArray[np.int64], codes: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Numbers in the order of residues: 52, 52A, 52B, 53."""
+    return np.asarray(numbers * 256 + np.array([ord(code) if code else 0 for code in codes.tolist()]), np.int64)
 
 
 def _chains_text(model: Model) -> str:
@@ -216,8 +264,10 @@ def _chains_text(model: Model) -> str:
     names = list(dict.fromkeys(model.chains.tolist()))
     texts = []
     for name in names[:_MOST_NAMED]:
-        numbers = model.residues[model.chains == name]
-        texts.append(f"{name}:{numbers.min()}-{numbers.max()}")
+        numbers, codes = model.residues[model.chains == name], model.codes[model.chains == name]
+        order = np.argsort(_places(numbers, codes), kind="stable")
+        first, last = (f"{numbers[i]}{codes[i]}" for i in (order[0], order[-1]))
+        texts.append(f"{name}:{first}-{last}")
     return ", ".join(texts) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
 
 

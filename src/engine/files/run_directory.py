@@ -6,6 +6,7 @@
     net.pt        weights at the end
     metrics.csv   the measures of each checkpoint
     fsc.csv       the shell correlation with the target at each checkpoint
+    initial_mask.mrc, target_mask.mrc    the user's own masks, on the initial map's grid
     report.html   what came out, for people; and maps of the motion (displacement.mrc …)
     state.pt      what resuming needs
 
@@ -38,10 +39,11 @@ LOSS_FILE = "loss.log"
 STATE_FILE = "state.pt"
 FINAL_WEIGHTS = "net.pt"
 GENERATED_MAP = "generated.mrc"
+MASKS = {"initial": "initial_mask.mrc", "target": "target_mask.mrc"}
 _LOCK_FILE = "run.lock"
 _OWN_FILES = re.compile(
     r"run\.json|loss\.log|state\.pt|net(_\d+)?\.pt|metrics\.csv|fsc\.csv|report\.html|motion\.npz"
-    r"|(displacement|volume_change|strain|residual|generated)\.mrc"
+    r"|(displacement|volume_change|strain|residual|generated|without_partner|initial_mask|target_mask)\.mrc"
 )
 _LEG = re.compile(r"leg_\d+")
 _UNFINISHED_FILES = unfinished(_OWN_FILES)

@@ -7,22 +7,24 @@ density.  They are carried to t = 1 and deposited; that is the generated map.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..docking.partners import Part, without
 from ..errors import InputError
 from ..flow.deformation import deformation
 from ..flow.price import overall_strain
 from ..flow.velocity import Field
-from ..maps.density_map import DensityMap, grid_text, same_grid, voxel_side
+from ..maps.density_map import DensityMap, grid_text, same_grid
 from ..maps.deposit import deposit
 from ..maps.fsc import correlation, fourier_shell_correlation, resolution_at
-from ..maps.gaussian_blur import gaussian_blur
 from ..maps.preparation import above_level
 from ..transport.distance import TransportDistance
+from .equal_terms import on_equal_terms
 from .measures import Measures
 
 _POINTS_AT_ONCE = 1 << 20
@@ -50,11 +52,12 @@ class Comparison:
         device: where to compute, and where the fields are.
         validation: another map of the target's state on that grid, as it comes, say of higher resolution.
         held_out: (nz, ny, nx), voxels that training does not see.
-        blur: standard deviation in Å of the Gaussian by which the generated map is made as coarse as the target
-            before they are correlated, see `estimate_blur`; shell correlation does without.
+        without_partner: parts that training leaves out, and the measures with it: of the initial they are carried, but
+            have no weight.
     Attributes:
         support: (n, 3), voxel (z, y, x) of each point.
-        weights: (n,), its density.
+        weights: (n,), its density; 0 in a part that has no partner.
+        without_partner: as given.
         device: as given.
     Raises:
         InputError: the maps are on different grids, or nothing is left of one above its level.
@@ -69,7 +72,7 @@ class Comparison:
         device: torch.device,
         validation: DensityMap | None = None,
         held_out: NDArray[np.bool_] | None = None,
-        blur: float = 0.0,
+        without_partner: Sequence[Part] = (),
     ) -> None:
         for other in (target, *([] if validation is None else [validation])):
             if not same_grid(initial, other):
@@ -80,20 +83,28 @@ class Comparison:
         if held_out is not None and held_out.shape != initial.grid_shape:
             raise InputError(f"The held-out voxels must be on the grid of {initial.name}, {grid_text(initial)}.")
         density = above_level(initial, initial_level)
-        self._target = above_level(target, target_level)
         self._validation, self._held_out = validation, held_out
         self._grid_shape, self._size = initial.grid_shape, initial.voxel_size
-        self._blur = blur / voxel_side(self._size)  # voxels
         self.support = _occupied(density, initial, initial_level)
-        self.weights = density[tuple(self.support.T)]
         self.device = device
         self._places = torch.from_numpy(self.support).to(device).float()  # exact
-        self._masses = torch.from_numpy(self.weights).to(device)
         self._angstroms = torch.tensor(self._size, device=device)  # of a voxel
-        wanted = _occupied(self._target, target, target_level)
+        self._maps = ((initial, initial_level), (target, target_level))
+        self.leave_out(without_partner)
+
+    def leave_out(self, parts: Sequence[Part]) -> None:
+        """From now on measure without these parts, see `without_partner`."""
+        self.without_partner = tuple(parts)
+        has_partner, self._target = (
+            above_level(without(density_map, self.without_partner, of), level)
+            for (density_map, level), of in zip(self._maps, ("initial", "target"))
+        )
+        self.weights = has_partner[tuple(self.support.T)]
+        self._masses = torch.from_numpy(self.weights).to(self.device)
+        wanted = _occupied(self._target, *self._maps[1])
         self._distance = TransportDistance(
-            torch.from_numpy(wanted).to(device).float() * self._angstroms,
-            torch.from_numpy(self._target[tuple(wanted.T)]).to(device),
+            torch.from_numpy(wanted).to(self.device).float() * self._angstroms,
+            torch.from_numpy(self._target[tuple(wanted.T)]).to(self.device),
             max(self._size),
         )
         self._distance.include(self._places * self._angstroms)
@@ -115,14 +126,14 @@ class Comparison:
         generated = density.cpu().numpy()
         total = float(self.weights.sum(dtype=np.float64))
         outside = 1 - float(generated.sum(dtype=np.float64)) / total
-        coarse = gaussian_blur(density, self._blur).cpu().numpy()
+        alike = on_equal_terms(generated, self._target, self._size)
         frequencies, fsc = fourier_shell_correlation(generated, self._target, self._size)
         volume_change, stretch, strain = (values.numpy() for values in change[1:])
         measures = Measures(
             step=step,
             seconds=seconds,
             loss=loss,
-            correlation=correlation(coarse, self._target),
+            correlation=correlation(*alike),
             resolution=resolution_at(frequencies, fsc, _FSC_THRESHOLD),
             transport_distance=self._distance.to(carried * self._angstroms, self._masses),
             mass_outside=outside if outside > 1e-6 else 0.0,  # float32 sums differ by less
@@ -131,16 +142,16 @@ class Comparison:
             largest_stretch=self._percentile(stretch, 99.9),
             folded=self._mean(volume_change <= 0),
             strain=overall_strain(change.strain, torch.from_numpy(self.weights).to(change.strain)),
-            held_out=self._on_held_out(coarse),
+            held_out=self._on_held_out(*alike),
             validation=self._resolution_with_validation(generated),
         )
         displacement = moved.cpu().double().numpy() * (side * np.array(self._size))
         return Measured(measures, frequencies, fsc, generated, displacement, volume_change, strain)
 
-    def _on_held_out(self, generated: np.ndarray) -> float:
+    def _on_held_out(self, generated: np.ndarray, target: np.ndarray) -> float:
         if self._held_out is None or not self._held_out.any():
             return math.nan
-        return correlation(generated[self._held_out], self._target[self._held_out])
+        return correlation(generated[self._held_out], target[self._held_out])
 
     def _resolution_with_validation(self, generated: np.ndarray) -> float:
         if self._validation is None:

@@ -11,7 +11,7 @@ class Measures(NamedTuple):
     step: int
     seconds: float  # s, since training began
     loss: float  # as printed
-    correlation: float  # of generated and target about zero, -1 to 1
+    correlation: float  # of generated and target about zero, -1 to 1, see equal_terms.py
     resolution: float  # Å, where their shell correlation falls below 0.5
     transport_distance: float  # Å, root mean square way that the mass of one must go to become the other
     mass_outside: float  # share of the mass that has left the box, 0 to 1

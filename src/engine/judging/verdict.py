@@ -14,6 +14,7 @@ The word is that of the worst finding:
     strain                above 0.27                          above 0.33
     folded                above 2 % of the mass               above 8 %
     mass outside          above 1 %                           above 10 %
+    no partner            a part of either map has none       -
     held-out correlation  falls by 0.02 after the best step   by 0.1; 0.02 below the start's; 0.15 below
                                                               the correlation
     validation            coarser by 10 % after the best      by 50 %
@@ -87,6 +88,7 @@ def verdict_on(
     best: int,
     voxel_size: tuple[float, float, float],
     target_resolution: float | None = None,
+    without_partner: Sequence[str] = (),
 ) -> Verdict:
     """Say whether the morph of the best checkpoint can be believed; the rules are in the module's text.
 
@@ -95,6 +97,7 @@ def verdict_on(
         best: index of the checkpoint that is used.
         voxel_size: (z, y, x), Å.
         target_resolution: Å, if the user knows it.
+        without_partner: a sentence on each part of a map that has no partner in the other.
     """
     row = rows[best]
     if any(math.isnan(value) for value in (row.correlation, row.strain, row.transport_distance)):
@@ -103,6 +106,7 @@ def verdict_on(
         )
     start = rows[0] if rows[0].strain < _AT_REST else None
     findings = [
+        *(_Finding(1, text) for text in without_partner),
         *_arrival(row, start, max(voxel_size), target_resolution),
         *_deformation(row),
         *_course(rows, best, start),

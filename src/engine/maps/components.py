@@ -1,4 +1,4 @@
-"""Connected parts of a set of voxels, and distances from it, without SciPy."""
+"""Connected parts of a set of voxels, distances from it, and masks with a soft edge round it, without SciPy."""
 
 from __future__ import annotations
 
@@ -73,3 +73,12 @@ def distance_from(
             np.minimum(squared[high], before[low] + step, out=squared[high])
     distance = np.sqrt(squared)
     return np.where(distance <= reach * (1 + 1e-6), distance, np.float32(np.inf))
+
+
+def soft_edged(
+    core: NDArray[np.bool_], voxel_size: tuple[float, float, float], grown: float, edge: float
+) -> NDArray[np.float32]:
+    """1 up to `grown` (Å) from the core, then down to 0 over `edge` (Å) as a cosine; (nz, ny, nx)."""
+    distance = distance_from(core, voxel_size, grown + edge)
+    part = np.clip((np.where(np.isfinite(distance), distance, grown + edge) - grown) / edge, 0, 1)
+    return np.asarray(0.5 + 0.5 * np.cos(np.pi * part), dtype=np.float32)

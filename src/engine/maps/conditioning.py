@@ -14,6 +14,9 @@ A map is over-sharpened where it lies a fifth of its height below the solvent, a
 the ripples round atoms whose Fourier transform was raised and then ended.  What is above the level are then crests of
 ripples too.  Training sees such a map low-passed until the ripples are a tenth of the height.
 
+Of a map that has half maps these say what its noise is, in the molecule itself, and to what resolution there is signal:
+training sees it no finer.
+
 What is carried at last, by predictions, is never low-passed, only masked where it is noisy.  A map that is neither
 noisy nor over-sharpened stays as it is, bit for bit.
 """
@@ -27,8 +30,9 @@ import numpy as np
 
 from ..errors import named
 from .density_map import DensityMap
+from .half_maps import Noise
 from .low_pass import SIGMA_OF_RESOLUTION, low_passed
-from .molecule_mask import Molecule, find_molecule
+from .molecule_mask import Array, Molecule, find_molecule, masked_molecule
 from .solvent import solvent_of
 
 _CLEAR = 5.0  # standard deviations of the noise; of 10⁶ voxels of Gaussian noise a third of one is higher
@@ -48,24 +52,37 @@ class Conditioned(NamedTuple):
     notes: tuple[str, ...]  # sentences for the user; none where the map stays as it is
 
 
-def conditioned(density_map: DensityMap, level: float) -> Conditioned:
+def conditioned(
+    density_map: DensityMap, level: float, own_mask: Array | None = None, half_maps: Noise | None = None
+) -> Conditioned:
     """A map and its level as training is to see them.
 
     Args:
-        density_map: not constant.
+        density_map: not constant, not yet masked.
         level: map units.
+        own_mask: (nz, ny, nx), from 0 to 1, in the place of the mask that would be found; it masks clean maps too.
+        half_maps: what they say of the noise, in the place of what the solvent says.
     """
-    molecule = _molecule_of(density_map)
+    molecule = _molecule_of(density_map, own_mask)
+    if molecule is not None and half_maps is not None:
+        measured = _within(half_maps.draw, molecule.mask)
+        molecule = molecule._replace(solvent=molecule.solvent._replace(noise=measured))
     if not _is_noisy(density_map, level, molecule):
-        return _without_ripples(density_map, level, molecule)
+        clean = _without_ripples(density_map, level, molecule)
+        return clean if own_mask is None else clean._replace(density_map=_times(clean.density_map, own_mask))
     assert molecule is not None
     name, size = density_map.name, density_map.voxel_size
-    notes = [_mask_text(density_map, level, molecule)]
+    notes = [] if own_mask is not None else [_mask_text(density_map, level, molecule, half_maps)]
     masked = density_map.density * molecule.mask
     seen, noise, resolution = masked, molecule.solvent.noise, 0.0
-    for resolution in _RESOLUTIONS:
+    finest = 0.0 if half_maps is None else min(half_maps.resolution, _RESOLUTIONS[-1])
+    for resolution in (each for each in _RESOLUTIONS if each >= finest):
         coarse = low_passed(density_map.density, size, resolution)
-        noise = solvent_of(coarse, molecule.mask == 0, molecule.flat).noise
+        noise = (
+            solvent_of(coarse, molecule.mask == 0, molecule.flat).noise
+            if half_maps is None
+            else _within(low_passed(half_maps.draw, size, resolution), molecule.mask)
+        )
         seen = coarse * molecule.mask
         if seen.max() >= _PEAK_OVER_NOISE * noise:
             break
@@ -76,6 +93,12 @@ def conditioned(density_map: DensityMap, level: float) -> Conditioned:
         f"the highest density {seen.max():.2g}. What is carried is not low-passed."
     )
     return Conditioned(density_map.with_density(seen), cut, SIGMA_OF_RESOLUTION * resolution, tuple(notes))
+
+
+def mask_of(density_map: DensityMap, own_mask: Array | None = None) -> Array | None:
+    """The soft mask round the molecule, or the one given; None of a constant map."""
+    molecule = _molecule_of(density_map, own_mask)
+    return None if molecule is None else molecule.mask
 
 
 def molecule_of(density_map: DensityMap, level: float) -> tuple[DensityMap, tuple[str, ...]]:
@@ -98,9 +121,20 @@ def joined_blur(between: float, initial: float, target: float) -> float:
     return math.sqrt(max(0.0, between**2 + target**2 - initial**2))
 
 
-def _molecule_of(density_map: DensityMap) -> Molecule | None:
+def _within(noise: np.ndarray, mask: Array) -> float:
+    """Its standard deviation where the mask counts more than half."""
+    return float(np.std(noise[mask > 0.5], dtype=np.float64))
+
+
+def _times(density_map: DensityMap, mask: Array) -> DensityMap:
+    return density_map.with_density(density_map.density * mask)
+
+
+def _molecule_of(density_map: DensityMap, own_mask: Array | None = None) -> Molecule | None:
     density = density_map.density
-    return None if density.min() == density.max() else find_molecule(density, density_map.voxel_size)
+    if density.min() == density.max():
+        return None
+    return find_molecule(density, density_map.voxel_size) if own_mask is None else masked_molecule(density, own_mask)
 
 
 def _is_noisy(density_map: DensityMap, level: float, molecule: Molecule | None) -> bool:
@@ -142,14 +176,15 @@ def _depth(density: np.ndarray, background: float) -> float:
     return (background - float(density.min())) / height if height > 0 else math.inf
 
 
-def _mask_text(density_map: DensityMap, level: float, molecule: Molecule) -> str:
+def _mask_text(density_map: DensityMap, level: float, molecule: Molecule, half_maps: Noise | None = None) -> str:
     density = density_map.density
     mass = np.where(density >= max(level, 0), density, 0).astype(np.float64)
     total, inside = float(mass.sum()), float((mass * molecule.mask).sum())
     outside = 1 - inside / total if total > 0 else 0.0
+    whose = "the noise of its solvent" if half_maps is None else "its noise by the half maps"
     parts = "" if molecule.n_parts == 1 else f", in {molecule.n_parts} parts"
     return (
-        f"{density_map.name} is noisy: the noise of its solvent (standard deviation {molecule.solvent.noise:.2g}) "
+        f"{density_map.name} is noisy: {whose} (standard deviation {molecule.solvent.noise:.2g}) "
         f"reaches the level {level:.3g}. What counts is the molecule, in a soft mask round it{parts}; {outside:.0%} of "
         f"the density above the level lies outside and is left out ({named('conditioning')} off keeps it)."
     )

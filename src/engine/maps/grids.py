@@ -30,7 +30,7 @@ def on_grid_of(density_map: DensityMap, other: DensityMap, level: float | None =
     placed = assume_grid_of(density_map, other)
     if same_grid(placed, other):
         return placed, ""
-    said = f"{placed.name} ({grid_text(placed)}) is resampled onto the grid of {other.name} ({grid_text(other)})."
+    said = _resampled_text(placed, other)
     resampled = resample(placed, other)
     share = share_outside(placed, other, level)
     what = "of the density of" if level is None else f"of the density above {level:g} of"
@@ -46,6 +46,14 @@ def on_grid_of(density_map: DensityMap, other: DensityMap, level: float | None =
     return resampled, said
 
 
+def placed_on(density_map: DensityMap, other: DensityMap) -> tuple[DensityMap, str]:
+    """As `on_grid_of`, but for maps of which it does no harm what lies outside the other's box: masks, half maps."""
+    placed = assume_grid_of(density_map, other)
+    if same_grid(placed, other):
+        return placed, ""
+    return resample(placed, other), _resampled_text(placed, other)
+
+
 def share_outside(density_map: DensityMap, box: DensityMap, level: float | None = None) -> float:
     """What share of a map's mass, above its level or above zero, lies outside the box of another; 0 to 1.
 
@@ -59,6 +67,10 @@ def share_outside(density_map: DensityMap, box: DensityMap, level: float | None 
         index = (place - box.origin[axis]) / box.voxel_size[axis]
         mass = mass.compress((index >= -0.5) & (index <= box.grid_shape[axis] - 0.5), axis=axis)
     return 1 - float(mass.sum(dtype=np.float64)) / total if total > 0 else 0.0
+
+
+def _resampled_text(placed: DensityMap, other: DensityMap) -> str:
+    return f"{placed.name} ({grid_text(placed)}) is resampled onto the grid of {other.name} ({grid_text(other)})."
 
 
 def sizes_text(a: DensityMap, b: DensityMap) -> str | None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .components import connected_components, distance_from
+from .components import connected_components, distance_from, soft_edged
 from .low_pass import low_passed
 from .solvent import Solvent, flat_voxels, solvent_of
 
@@ -61,17 +61,14 @@ def find_molecule(density: np.ndarray, voxel_size: tuple[float, float, float]) -
         core, n_parts, dust = _parts_above(coarse, solvent)
         if settled:
             break
-    mask = soft_edged(core, voxel_size)
+    mask = soft_edged(core, voxel_size, _GROWN, _EDGE)
     return Molecule(mask, solvent_of(density, mask == 0, flat), flat, n_parts, dust)
 
 
-def soft_edged(
-    core: NDArray[np.bool_], voxel_size: tuple[float, float, float], grown: float = _GROWN, edge: float = _EDGE
-) -> Array:
-    """1 up to `grown` (Å) from the core, then down to 0 over `edge` (Å) as a cosine; (nz, ny, nx)."""
-    distance = distance_from(core, voxel_size, grown + edge)
-    part = np.clip((np.where(np.isfinite(distance), distance, grown + edge) - grown) / edge, 0, 1)
-    return np.asarray(0.5 + 0.5 * np.cos(np.pi * part), dtype=np.float32)
+def masked_molecule(density: np.ndarray, mask: Array) -> Molecule:
+    """What a mask that was given makes of a map: (nz, ny, nx) both, the mask from 0 to 1."""
+    flat = flat_voxels(density)
+    return Molecule(mask, solvent_of(density, mask == 0, flat), flat, 1, 0.0)
 
 
 def _parts_above(coarse: Array, solvent: Solvent) -> tuple[NDArray[np.bool_], int, float]:

@@ -169,8 +169,11 @@ def _byte_order(raw: bytes) -> str:
 
 
 def _is_stamped(header: Any) -> bool:
-    """Whether "MAP " is where it should be: else the old format, which has no z origin."""
-    return bool(header.map.item()[:3] == b"MAP")
+    """Whether "MAP " is where it should be: else the old format, which has no z origin.
+
+    To the letter, as ChimeraX takes it: "MAP" and a zero byte is the old format too.
+    """
+    return bool(header.map.tobytes() == b"MAP ")
 
 
 def _kind_text(raw: bytes) -> str:

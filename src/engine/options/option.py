@@ -32,6 +32,7 @@ class Option:
         least, above, most, below: bounds of a number, `least` and `most` included.
         unit: after the bounds in messages.
         several: may be given several times.
+        n_values: that follow the flag.
         by_hand: a recipe that chooses for itself chooses this too.
         on_resume: same, it must be as the run was begun; free, it may be another.
     """
@@ -49,6 +50,7 @@ class Option:
     below: float | None = None
     unit: str = ""
     several: bool = False
+    n_values: int = 1
     by_hand: bool = False
     on_resume: str = "same"
 
@@ -154,7 +156,9 @@ def command_line(values: Mapping[str, object], options: Mapping[str, Option]) ->
             if one is None or one is False:
                 continue
             words.append(about.flag)
-            if one is not True:
+            if about.n_values > 1:
+                words += map(_text, _each(one))
+            elif one is not True:
                 words.append(",".join(map(_text, _each(one))))
     return words
 

@@ -7,7 +7,7 @@ as they are there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass
 from typing import Any
 
@@ -274,6 +274,25 @@ class TrainingCall(CallOptions):
         *(None, "file", "--validation-map"),
         metavar="MAP",
         help="another map of the target's state to judge by: a half map",
+    )
+    initial_mask: str | None = option(
+        *(None, "file", "--initial-mask"),
+        keyword="mask",
+        metavar="FILE",
+        help="mask of the initial map, from 0 to 1, on any grid; or an atomic model, round which one is made",
+    )
+    target_mask: str | None = option(
+        *(None, "file", "--target-mask"),
+        keyword="to_mask",
+        metavar="FILE",
+        help="mask of the target map, likewise",
+    )
+    half_maps: Sequence[str] | None = option(
+        *(None, "file", "--half-maps"),
+        keyword="half_maps",
+        metavar="MAP",
+        n_values=2,
+        help="the two half maps of the target: their difference says what of it is noise",
     )
     no_report: bool = option(
         *(False, bool, "--no-report"),

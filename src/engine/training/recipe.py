@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ..docking.coarse import coarse_pair
 from ..docking.docked import at_detail, dock_domains
 from ..docking.field import domain_field, symmetric_field
+from ..docking.partners import Part, partner_text, parts_without_partner, without
 from ..errors import InputError
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.deformation import deformation
@@ -104,6 +105,7 @@ class AutoTraining:
         self._losses: list[float] = []  # of the stages before
         self._ended: list[dict[str, Any]] = []  # number, field and score of each start that is done
         self._docked: list[dict[str, Any]] = []  # fields of docked starts to come
+        self.without_partner: list[Part] = []  # left out of training, once docking has found it
         self._training: Training
         self._begin(0, self._new_field(0) if self.stages[0].start == 0 else at_rest())
 
@@ -159,6 +161,7 @@ class AutoTraining:
             "stage_step": self._training.step,
             "ended": self._ended,
             "docked": self._docked,
+            "without_partner": [part.state() for part in self.without_partner],
             "losses": torch.tensor(self.losses[: self.step + 1], dtype=torch.float64),
             "stage_losses": len(self._losses),
         }
@@ -168,6 +171,8 @@ class AutoTraining:
         try:
             self.step, self._ended = int(state["step"]), list(state["ended"])
             self._docked = list(state["docked"])
+            if parts := [Part.of_state(part) for part in state["without_partner"]]:
+                self._leave_out(parts)
             before = int(state["stage_losses"])
             self._losses = state["losses"][:before].tolist()
             stage = int(state["stage"])  # one beyond the last where all is done
@@ -223,9 +228,12 @@ class AutoTraining:
         levels = self.options.initial_level, self.options.target_level
         pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
         shape, seed = self._maps[0].grid_shape, self.options.seed
-        found = dock_domains(
-            pair, seed, max(1, sum(begun.number is not None and not begun.symmetry for begun in self._starts))
-        )
+        n_cuts = max(1, sum(begun.number is not None and not begun.symmetry for begun in self._starts))
+        found = dock_domains(pair, seed, n_cuts)
+        if parts := parts_without_partner(found[0], self._maps[0]):
+            self._leave_out(parts)
+            pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
+            found = dock_domains(pair, seed, n_cuts)
         fine = coarse_pair(*self._maps, levels, self._target_blur, device, 0.0, _FINE_VOXEL, self._held_out)
         found = [at_detail(docked, fine) for docked in found]
         self._docked = []
@@ -240,6 +248,14 @@ class AutoTraining:
             self._docked.append(state_of_field(field))
         of_each = ", ".join(str(each.n_domains) for each in found)
         self.notes.append(f"Docked domains: {of_each}, in {len(found)} cuts of the molecule.")
+
+    def _leave_out(self, parts: list[Part]) -> None:
+        """Train without what has no partner: it would be driven away, and draw what is beside it along."""
+        self.without_partner = parts
+        initial, target = self._maps
+        self.notes += [partner_text(part, initial.name, target.name) for part in parts]
+        self._maps = without(initial, parts, "initial"), without(target, parts, "target")
+        self._pairs.clear()
 
     def _new_field(self, number: int) -> Field:
         start = self._starts[number]

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..docking.partners import Part
 from ..errors import InputError, named
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.integration import displacement
@@ -59,6 +60,7 @@ class Training:
     ) -> None:
         self.options = options
         self.notes: list[str] = []  # for the user, until taken
+        self.without_partner: list[Part] = []  # recipe auto looks for it
         self.velocity = velocity.to(device)
         self.step = 0  # the step that the next `evaluate` belongs to
         self._voxel = pair.voxel

@@ -13,6 +13,7 @@ from ...engine.files.run_directory import LOSS_FILE, RunDirectory
 from ...engine.judging.measures import Measures
 from ...engine.judging.tables import FSC_FILE, METRICS_FILE, read_fsc, read_metrics
 from ...engine.judging.verdict import Verdict, best_checkpoint, verdict_on
+from ...engine.judging.whole_motion import WholeMotion
 from ...engine.maps.density_map import DensityMap
 
 
@@ -22,6 +23,7 @@ class Motion(NamedTuple):
     weights: NDArray[np.float32]  # (n,)
     displacement: NDArray[np.float64]  # (n, 3), Å
     volume_change: NDArray[np.float64]  # (n,)
+    whole: WholeMotion | None = None
 
 
 class Run(NamedTuple):
@@ -57,4 +59,6 @@ def read_run(run: RunDirectory, initial: DensityMap, step: int | None) -> Run:
     losses = [float(line) for line in (run / LOSS_FILE).read_text(encoding="utf-8").split()]
     steps = [row.step for row in rows]
     shown = steps.index(step) if step in steps else best_checkpoint(rows)
-    return Run(content, rows, shown, verdict_on(rows, shown, initial.voxel_size), frequencies, dict(curves), losses)
+    lonely = [str(part["text"]) for part in content.get("without_partner") or []]
+    verdict = verdict_on(rows, shown, initial.voxel_size, without_partner=lonely)
+    return Run(content, rows, shown, verdict, frequencies, dict(curves), losses)

@@ -40,7 +40,7 @@ def figures_section(told: Run) -> str:
     if last is not row:
         columns.append((f"Step {last.step}, the last", last))
     lines: list[tuple[str, str, Callable[[Measures], str]]] = [
-        ("Correlation", "of generated map and target, at the target's resolution", lambda r: f"{r.correlation:.3f}"),
+        ("Correlation", "of generated map and target, amplitudes made alike", lambda r: f"{r.correlation:.3f}"),
         ("Resolution", "to which they agree, FSC = 0.5", lambda r: f"{r.resolution:.2f} Å"),
         ("Distance left", "the way that mass has yet to go, rms", lambda r: f"{r.transport_distance:.2f} Å"),
         ("Strain", "change of shape of small pieces, rms; 0 is rigid", lambda r: f"{r.strain:.3f}"),
@@ -157,6 +157,8 @@ def motion_section(told: Run, motion: Motion | None) -> str:
         f"Shares of the mass of the initial map. On average it moves by {mean:.2g} Å, at most by {length.max():.3g} Å. "
         f"A molecule keeps its volume: the chart on the right should be narrow about 1."
     )
+    if motion.whole is not None:
+        text += f" {motion.whole.text()} The rest is motion of its parts."
     return _section("Motion", f'<p>{text}</p><div class="charts">{charts}</div>')
 
 

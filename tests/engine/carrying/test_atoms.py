@@ -235,7 +235,7 @@ def test_bonds_inside_a_residue_stay_as_they_are(pdb):
         ("A", [0, 0, 0, 0, 0, 0, -1, -1, -1, 0]),
         ("A:2", [-1, -1, -1, -1, 0, 0, -1, -1, -1, -1]),
         ("A:-5-2; B:6,A:101", [0, 0, 0, 0, 0, 0, -1, -1, 1, 1]),
-        ("A:-1,B:5", [0, 0, 0, 0, -1, -1, 0, 0, -1, -1]),
+        ("A:-1,B:5A", [0, 0, 0, 0, -1, -1, 0, 0, -1, -1]),
     ],
 )
 def test_pieces_are_named_by_words_and_zones(pdb, rigid, groups):
@@ -245,7 +245,7 @@ def test_pieces_are_named_by_words_and_zones(pdb, rigid, groups):
 @pytest.mark.parametrize(
     ("rigid", "words"),
     [
-        ("C", r"There is no C \(rigid\) in some.pdb, which has A:-1-101, B:5-6"),
+        ("C", r"There is no C \(rigid\) in some.pdb, which has A:-1-101, B:5A-6"),
         ("A:3-100", "There is no A:3-100"),
         ("A:-1-2;A:2", "overlap at residue 2 of chain A"),
         ("A,A:101", "overlap at residue 101 of chain A"),
@@ -258,6 +258,50 @@ def test_pieces_are_named_by_words_and_zones(pdb, rigid, groups):
 def test_pieces_that_are_not_there_are_refused(pdb, rigid, words):
     with pytest.raises(InputError, match=words):
         rigid_groups(read_model(pdb), rigid)
+
+
+@pytest.fixture
+def inserted(tmp_path):
+    """Chain H with residues 51, 52, 52A, 52B and 53, an atom each."""
+    lines = [
+        f"ATOM  {i:5d}  CA  ALA H{number:>4}{code}   {3.8 * i:8.3f}{10:8.3f}{10:8.3f}  1.00 20.00           C\n"
+        for i, (number, code) in enumerate([(51, " "), (52, " "), (52, "A"), (52, "B"), (53, " ")])
+    ]
+    path = tmp_path / "fab.pdb"
+    path.write_text("".join(lines) + "END\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rigid", "groups"),
+    [
+        ("H:52", [-1, 0, -1, -1, -1]),
+        ("H:52A", [-1, -1, 0, -1, -1]),
+        ("H:51-52;H:52A-53", [0, 0, 1, 1, 1]),
+        ("H:52-53", [-1, 0, 0, 0, 0]),
+        ("H:52A-52B", [-1, -1, 0, 0, -1]),
+    ],
+)
+def test_inserted_residues_have_names_of_their_own(inserted, rigid, groups):
+    assert rigid_groups(read_model(inserted), rigid).tolist() == groups
+
+
+_COLUMNS = ("label_alt_id", "label_asym_id", "auth_asym_id", "label_seq_id", "label_entity_id")
+_COLUMNS += ("pdbx_PDB_ins_code", "occupancy", "B_iso_or_equiv", "pdbx_PDB_model_num")
+
+
+@pytest.mark.parametrize("left_out", _COLUMNS)
+def test_a_cif_file_may_lack_a_column_and_have_coordinates_in_a_later_block(inserted, tmp_path, left_out):
+    gemmi = pytest.importorskip("gemmi")
+    document = gemmi.read_structure(str(inserted)).make_mmcif_document()
+    loop = document[0].find_loop("_atom_site.id").get_loop()
+    if f"_atom_site.{left_out}" in loop.tags:
+        loop.remove_column(f"_atom_site.{left_out}")
+    path = tmp_path / "some.cif"
+    path.write_text("data_ligands\nloop_\n_chem_comp.id\n_chem_comp.name\nATP atp\n" + document.as_string())
+    model = read_model(path)
+    np.testing.assert_allclose(model.positions, read_model(inserted).positions)
+    assert set(model.chains) == {"H"} or left_out == "auth_asym_id"
 
 
 # Support

@@ -7,10 +7,12 @@ import phantoms
 import pytest
 import torch
 
+from chimerax.cryotrans.engine.docking.partners import Part
 from chimerax.cryotrans.engine.errors import InputError
 from chimerax.cryotrans.engine.flow.integration import displacement
 from chimerax.cryotrans.engine.flow.velocity import VelocityField
 from chimerax.cryotrans.engine.judging.comparison import Comparison
+from chimerax.cryotrans.engine.judging.equal_terms import on_equal_terms
 from chimerax.cryotrans.engine.judging.measures import Measures
 from chimerax.cryotrans.engine.maps.density_map import DensityMap
 from chimerax.cryotrans.engine.maps.deposit import deposit
@@ -82,7 +84,9 @@ def test_a_move_that_is_right_is_perfect_and_one_that_is_not_is_as_far_as_it_goe
     np.testing.assert_allclose(right.displacement, np.broadcast_to([0, 1.5, -3.0], (len(judge.support), 3)), atol=1e-5)
     still = judge.measure(Affine(), 0, 0.0, 0.0).measures
     assert still.transport_distance == pytest.approx(1.5 * math.sqrt(5), rel=0.01)
-    assert still.correlation == pytest.approx(correlation(_above(initial), _above(target)))
+    alike = on_equal_terms(_above(initial), _above(target), phantoms.VOXEL_SIZE)
+    assert still.correlation == pytest.approx(correlation(*alike), abs=1e-6)
+    assert still.correlation < correlation(_above(initial), _above(target)) + 0.1
     frequencies, fsc = fourier_shell_correlation(_above(initial), _above(target), phantoms.VOXEL_SIZE)
     assert still.resolution == pytest.approx(resolution_at(frequencies, fsc, 0.5))
 
@@ -168,17 +172,31 @@ def test_held_out_voxels_and_a_validation_map_are_compared_too():
     judge = _judge(phantoms.two_domains(1.0), held_out=held_out, validation=_map(other, "c.mrc"))
     measures = judge.measure(Affine(), 0, 0.0, 0.0).measures
     a, b = _above(phantoms.two_domains()), _above(phantoms.two_domains(1.0))
-    assert measures.held_out == pytest.approx(correlation(a[held_out], b[held_out]))
+    alike = on_equal_terms(a, b, phantoms.VOXEL_SIZE)
+    assert measures.held_out == pytest.approx(correlation(*(density[held_out] for density in alike)))
     frequencies, fsc = fourier_shell_correlation(a, other, phantoms.VOXEL_SIZE)
     assert measures.validation == pytest.approx(resolution_at(frequencies, fsc, 0.5))
 
 
-def test_the_generated_map_may_be_made_as_coarse_as_the_target():
-    initial = _above(phantoms.two_domains())
-    coarse = gaussian_blur(torch.from_numpy(initial).double(), 2.0).numpy()
-    judges = [Comparison(_map(initial), _map(coarse), 0.5, 0.0, CPU, blur=blur) for blur in (0.0, 3.0)]
-    plain, blurred = (judge.measure(Affine(), 0, 0.0, 0.0).measures for judge in judges)
-    assert blurred.correlation == pytest.approx(1, abs=1e-5) and plain.correlation < 0.97
+def test_a_target_that_is_coarser_or_sharper_is_as_well_met():
+    sharp = phantoms.two_domains().clip(0.1) - np.float32(0.1)
+    coarse = gaussian_blur(torch.from_numpy(sharp).double(), 1.5).numpy()
+    for initial, target in ((sharp, coarse), (coarse, sharp)):
+        measures = Comparison(_map(initial), _map(target), 0.0, 0.0, CPU).measure(Affine(), 0, 0.0, 0.0).measures
+        assert measures.correlation > 0.98 > 0.95 > correlation(initial, target)
+
+
+def test_what_has_no_partner_is_carried_but_does_not_count():
+    target = phantoms.two_domains()
+    right = np.indices(phantoms.SHAPE)[2] > 13
+    target = np.where(right, 0, target)
+    part = Part("initial", 0.4, (13.0, 19.0, 27.0), right)
+    whole, without = _judge(target), _judge(target, without_partner=[part])
+    np.testing.assert_array_equal(without.support, whole.support)
+    assert (without.weights == 0).sum() == right[tuple(whole.support.T)].sum() > 0
+    counted, measures = (judge.measure(Affine(), 0, 0.0, 0.0).measures for judge in (whole, without))
+    assert measures.correlation == pytest.approx(1) and counted.correlation < 0.9
+    assert measures.transport_distance < 0.01 < counted.transport_distance
 
 
 def test_a_flow_that_has_diverged_is_judged_without_a_fault():

@@ -235,3 +235,8 @@ def _lump(grid_shape) -> DensityMap:
     places = np.indices(grid_shape) - (np.array(grid_shape).reshape(3, 1, 1, 1) - 1) / 2
     ball = 1.2 - 1.5 * ((places * 3.2 / 22) ** 2).sum(axis=0)
     return _of(np.maximum(0, smooth / smooth.std() + ball).astype(np.float32))
+
+
+def test_a_part_without_partner_costs_the_word_good_and_is_named():
+    verdict = _judged(_rows(), without_partner=["A part of a.mrc has no partner."])
+    assert verdict == ("doubtful", ("A part of a.mrc has no partner.",))

@@ -147,6 +147,7 @@ def test_a_wrong_machine_stamp_does_no_harm(tmp_path, machine):
     [
         ({}, False),
         ({"stamp": b"\0\0\0\0"}, True),  # the old format
+        ({"stamp": b"MAP\0"}, True),  # is to ChimeraX too
         ({"imod": (1146047817, 0)}, True),
         ({"imod": (1146047817, 1)}, False),
         ({"imod": (1146047817, 1), "stamp": b"\0\0\0\0"}, True),  # IMOD writes both stamps
@@ -162,8 +163,9 @@ def test_bytes_after_the_values_are_left_alone(tmp_path):
     np.testing.assert_array_equal(read_map(file_of(tmp_path, mrc_bytes() + b"more")).density, VALUES)
 
 
-def test_a_file_without_the_map_stamp_is_read_and_its_origin_words_are_not(tmp_path):
-    read = read_map(file_of(tmp_path, mrc_bytes(stamp=b"\0\0\0\0", origin=(1, 2, 3), start=(1, 2, 3))))
+@pytest.mark.parametrize("stamp", [b"\0\0\0\0", b"MAP\0"])
+def test_a_file_without_the_map_stamp_is_read_and_its_origin_words_are_not(tmp_path, stamp):
+    read = read_map(file_of(tmp_path, mrc_bytes(stamp=stamp, origin=(1, 2, 3), start=(1, 2, 3))))
     np.testing.assert_array_equal(read.density, VALUES)
     assert read.header_origin == (0, 0, 0)
     assert read.origin == (6, 4, 2)

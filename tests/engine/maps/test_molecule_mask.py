@@ -7,8 +7,9 @@ import pytest
 from phantoms import blob
 from scipy import ndimage
 
+from chimerax.cryotrans.engine.maps.components import soft_edged
 from chimerax.cryotrans.engine.maps.low_pass import low_passed
-from chimerax.cryotrans.engine.maps.molecule_mask import find_molecule, soft_edged
+from chimerax.cryotrans.engine.maps.molecule_mask import find_molecule
 from chimerax.cryotrans.engine.maps.solvent import flat_voxels, solvent_of
 
 SIZE = (2.0, 2.0, 2.0)

@@ -6,6 +6,7 @@ import torch
 from phantoms import LEVEL, MOTION, MOVING, VOXEL_SIZE, two_domains
 
 from chimerax.cryotrans.engine.carrying.prediction import carry
+from chimerax.cryotrans.engine.docking.partners import Part
 from chimerax.cryotrans.engine.errors import InputError
 from chimerax.cryotrans.engine.flow.checkpoint import state_of_field
 from chimerax.cryotrans.engine.flow.integration import displacement
@@ -203,3 +204,20 @@ def test_a_limit_of_steps_ends_it():
 def test_a_state_of_something_else_is_refused():
     with pytest.raises(InputError, match="does not fit this run"):
         _auto("network").restore({"step": 3})
+
+
+def test_what_has_no_partner_is_left_out_of_training_and_stays_so_when_resumed(monkeypatch):
+    moving = np.indices(_maps()[0].grid_shape)[2] > 13
+    part = Part("initial", 0.4, (13.0, 19.0, 27.0), moving)
+    where = "chimerax.cryotrans.engine.training.recipe.parts_without_partner"
+    n_before = _auto().n_points
+    monkeypatch.setattr(where, lambda docked, grid: [part])
+    training = _run(_auto(), 2)
+    assert training.without_partner == [part] and training.n_points < 0.7 * n_before
+    assert any("A part of t = 0 round 27, 19, 13 Å with 40% of its density" in note for note in training.notes)
+    state = training.state()
+    monkeypatch.setattr(where, None)
+    again = _auto()
+    again.restore(state)
+    assert again.n_points == training.n_points
+    np.testing.assert_array_equal(again.without_partner[0].voxels, moving)

@@ -1,0 +1,67 @@
+"""Two maps made comparable before they are correlated: with one radial amplitude spectrum, where either has mass.
+
+Sharpening, blurring, a B factor or another camera's contrast change how a map's amplitudes fall with frequency and say
+nothing of whether a motion is right; the phases do.  So in each shell of Fourier space the map that is the stronger
+there is brought down to the other: neither is amplified, noise least of all.  Maps of one mass have one amplitude at
+frequency 0.  Then both are low-passed to 3 Å, as finer detail asks for positions more exact than a morph's.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..maps.low_pass import SIGMA_OF_RESOLUTION
+from ..maps.shells import filtered_by_shells, shell_numbers, sums_over_shells
+
+_FINEST = 3.0  # Å
+_FAINTEST = 1e-12  # of the strongest shell
+_SOME_MASS = 0.02  # of the generated map's maximum
+_ROUND = 4  # voxels round both, so that what filters spread over one face does not come in by the other
+
+Array = NDArray[np.float64]
+
+
+def on_equal_terms(
+    generated: np.ndarray, target: np.ndarray, voxel_size: tuple[float, float, float]
+) -> tuple[Array, Array]:
+    """Both maps with the lower of their amplitudes in each shell, and zero where neither has mass.
+
+    Args:
+        generated, target: (nz, ny, nx), above their levels, of any scale.
+        voxel_size: (z, y, x), Å.
+    Returns:
+        Both as (nz, ny, nx), in units of the target.
+    """
+    either = (generated > _SOME_MASS * generated.max()) | (target > 0)
+    a, b = np.zeros(target.shape), np.zeros(target.shape)
+    mass = float(generated.sum(dtype=np.float64))
+    if mass <= 0:
+        return a, target.astype(np.float64)
+    part = _round(either)
+    scale = float(target.sum(dtype=np.float64)) / mass
+    of_generated, of_target = generated[part].astype(np.float64) * scale, target[part].astype(np.float64)
+    shells = shell_numbers(of_target.shape, voxel_size)
+    amplitudes = [np.sqrt(sums_over_shells(np.abs(np.fft.rfftn(d)) ** 2, shells)) for d in (of_generated, of_target)]
+    lower = np.minimum(*amplitudes) * _low_pass(len(amplitudes[0]), of_target.shape, voxel_size)
+    for result, density, amplitude in ((a, of_generated, amplitudes[0]), (b, of_target, amplitudes[1])):
+        gain = lower / np.maximum(amplitude, _FAINTEST * amplitude.max())
+        result[part] = filtered_by_shells(density, gain, shells) * either[part]
+    return a, b
+
+
+def _low_pass(n_shells: int, shape: tuple[int, ...], voxel_size: tuple[float, float, float]) -> Array:
+    frequency = np.arange(n_shells) / max(n * size for n, size in zip(shape, voxel_size))
+    sigma = SIGMA_OF_RESOLUTION * _FINEST
+    return np.asarray(np.exp(-2 * (math.pi * sigma * frequency) ** 2))
+
+
+def _round(occupied: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The smallest part of the box that holds what is occupied, and some voxels round it."""
+    ends = []
+    for axis, n in enumerate(occupied.shape):
+        inside = np.flatnonzero(occupied.any(axis=tuple(k for k in range(3) if k != axis)))
+        ends.append(slice(max(0, int(inside[0]) - _ROUND), min(n, int(inside[-1]) + 1 + _ROUND)))
+    return tuple(ends)

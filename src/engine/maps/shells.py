@@ -1,0 +1,34 @@
+"""Shells of Fourier space: numbers, sums and filters; as thick as the finest frequency step, see fsc.py.
+
+What is beyond the Nyquist frequency of the coarsest axis, the corners, is one shell more, and so is frequency 0, the
+first.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shells = NDArray[np.intp]
+
+
+def shell_numbers(grid_shape: tuple[int, ...], voxel_size: tuple[float, float, float]) -> Shells:
+    """Which shell each mode of rfftn lies in, (nz, ny, nx // 2 + 1), from 0 to the number of shells and 1."""
+    longest_side = max(n * size for n, size in zip(grid_shape, voxel_size))
+    last = math.floor(longest_side / (2 * max(voxel_size)) + 1e-6)
+    z, y, x = (np.fft.fftfreq(n, size) for n, size in zip(grid_shape, voxel_size))
+    x = np.abs(x[: grid_shape[2] // 2 + 1])
+    frequency = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2)
+    return np.minimum(np.floor(longest_side * frequency + 0.5).astype(np.intp), last + 1)
+
+
+def sums_over_shells(values: np.ndarray, shells: Shells) -> NDArray[np.float64]:
+    """Of what is real and given for the modes of rfftn; the shells' modes count about alike, so none is doubled."""
+    return np.asarray(np.bincount(shells.ravel(), weights=values.ravel()), dtype=np.float64)
+
+
+def filtered_by_shells(density: np.ndarray, gain: NDArray[np.float64], shells: Shells) -> NDArray[np.float64]:
+    """The density with its modes multiplied by their shell's gain: (nz, ny, nx) from (nz, ny, nx)."""
+    return np.fft.irfftn(np.fft.rfftn(density) * gain[shells], s=density.shape, axes=(0, 1, 2))
