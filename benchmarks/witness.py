@@ -40,7 +40,7 @@ def main() -> None:
         content = json.loads((run / "run.json").read_text(encoding="utf-8"))
         checkpoints = sorted((int(step), name) for step, name in content["checkpoints"].items())
         initial, target = read_map(pair / "state0_3A.mrc"), read_map(pair / "state1_5A.mrc")
-        blur = estimate_blur(initial, target, (_LEVEL, _LEVEL))
+        blur = estimate_blur(initial.density, target.density, initial.voxel_size)
         atoms, true = (np.load(pair / f"state{k}_CA.npy")[:, ::-1].astype(np.float64) for k in (0, 1))
         for step, name in (checkpoints[len(checkpoints) // 4], checkpoints[-1]):
             field = load_weights(run / name)
@@ -57,7 +57,7 @@ def main() -> None:
             total += found
             rmsd = float(np.sqrt((off**2).mean()))
             print(
-                f"{pair.name:12} step {step:5} rmsd {rmsd:6.2f} Å   {_text(found)}   {witness.doubted:4.0%} of the mass",
+                f"{pair.name:12} step {step:5} rmsd {rmsd:6.2f} Å   {_text(found)}   {witness.doubted:.0%} of mass",
                 flush=True,
             )
     print(f"all: {_text(total)}")

@@ -1,6 +1,7 @@
 """What a training run leaves behind at its end for people to judge it by: maps of the motion and the report.
 
 displacement.mrc, volume_change.mrc, strain.mrc, residual.mrc    see engine/judging/motion_maps.py
+witness.mrc    Å, where docked pieces doubt the flow: how far from it they fit better; else 0
 without_partner.mrc    1 in parts of the initial map that have no partner, -1 in such of the target; if there are any
 motion.npz     start and end, (n, 3) float32 each: x, y, z in Å in the initial map's frame, of some of the points
 report.html    see report/report.py
@@ -9,7 +10,7 @@ report.html    see report/report.py
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,11 +28,26 @@ if TYPE_CHECKING:
     from ..engine.judging.comparison import Comparison, Measured
 
 PARTNERS_FILE = "without_partner.mrc"
-MOTION_FILES = ("displacement.mrc", "volume_change.mrc", "strain.mrc", "residual.mrc", PARTNERS_FILE, "motion.npz")
+WITNESS_FILE = "witness.mrc"
+MOTION_FILES = (
+    "displacement.mrc",
+    "volume_change.mrc",
+    "strain.mrc",
+    "residual.mrc",
+    WITNESS_FILE,
+    PARTNERS_FILE,
+    "motion.npz",
+)
 _MOST_ARROWS = 2000
 
 
-def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter: Reporter) -> None:
+def conclude(
+    run: RunDirectory,
+    compared: Compared,
+    measured: Measured,
+    reporter: Reporter,
+    witness: dict[str, Any] | None = None,
+) -> None:
     """Write all of them for one checkpoint, after run.json has been; what cannot be written is said and left out.
 
     Args:
@@ -39,14 +55,21 @@ def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter
         compared: the maps.
         measured: what was measured of that checkpoint.
         reporter: is told where the report is, and what is missing.
+        witness: of that checkpoint, as run.json has it.
     """
     from ..engine.docking.partners import map_of_parts
-    from ..engine.judging.motion_maps import motion_maps, write_motion_maps
+    from ..engine.judging.motion_maps import motion_maps, spread_over, write_motion_maps
 
     initial, target, target_level, blur, comparison = compared[:5]
     with reporter.doing_without("The maps of the motion"):
         maps = motion_maps(initial, target, target_level, comparison.support, measured, blur)
         write_motion_maps(run.path, maps)
+    if witness is not None:
+        from ..engine.judging.witness import doubt_at
+
+        with reporter.doing_without(WITNESS_FILE):
+            doubt = doubt_at(witness, comparison.support, initial)
+            write_map(run / WITNESS_FILE, spread_over(initial, comparison.support, doubt))
     if comparison.without_partner:
         with reporter.doing_without(PARTNERS_FILE):
             write_map(run / PARTNERS_FILE, map_of_parts(comparison.without_partner, initial))

@@ -18,7 +18,7 @@ see docs/accuracy.md.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -84,10 +84,38 @@ class Witness(NamedTuple):
         """The share of the mass in pieces that do not fit where the flow takes them."""
         return sum(piece.share for piece in self.pieces if piece.against or piece.unexplained)
 
-    def nearest(self, voxels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which piece is nearest to each voxel (n, 3) of the initial, (n,)."""
-        centres = np.stack([piece.centre for piece in self.pieces])
-        return np.linalg.norm(voxels[:, None] - centres, axis=2).argmin(1)
+    def to_dict(self, initial: DensityMap) -> dict[str, Any]:
+        """For run.json: places are x, y, z in Å in the frame of the initial map."""
+        pieces = []
+        for piece in self.pieces:
+            place = piece.centre * np.array(initial.voxel_size) + np.array(initial.origin)
+            pieces.append(
+                {
+                    "place": [round(float(x), 1) for x in place[::-1]],
+                    "share": round(piece.share, 4),
+                    "fit": round(piece.fit, 3),
+                    "best": round(piece.best, 3),
+                    "apart": round(piece.apart, 1),
+                    "doubt": "elsewhere" if piece.against else "nowhere" if piece.unexplained else None,
+                }
+            )
+        return {"doubted": round(self.doubted, 4), "usual": round(self.usual, 3), "pieces": pieces}
+
+
+def doubt_at(told: dict[str, Any], support: NDArray[np.int64], initial: DensityMap) -> NDArray[np.float64]:
+    """How far, in Å, the piece nearest to each voxel (n, 3) fits better from where the flow takes it; 0 without doubt.
+
+    Args:
+        told: what `Witness.to_dict` made.
+    """
+    pieces = told["pieces"]
+    places = np.array([piece["place"][::-1] for piece in pieces])
+    voxels = (places - np.array(initial.origin)) / np.array(initial.voxel_size)
+    values = np.array([max(piece["apart"], _ELSEWHERE) if piece["doubt"] else 0.0 for piece in pieces])
+    nearest = np.empty(len(support), np.int64)
+    for rows in np.array_split(np.arange(len(support)), 1 + len(support) // 50_000):
+        nearest[rows] = ((support[rows, None] - voxels) ** 2).sum(2).argmin(1)
+    return values[nearest]
 
 
 def witness_of(

@@ -31,6 +31,7 @@ from .sections import (
     run_section,
     training_section,
     verdict_section,
+    witness_section,
 )
 
 REPORT_FILE = "report.html"
@@ -84,6 +85,7 @@ def write_report(
         pictures_section(kept[0], kept[1], generated, blur, initial.voxel_size),
         training_section(told),
         motion_section(told, motion),
+        witness_section(told),
         list_section("Warnings", told.texts("warnings")),
         run_section(told, blur),
     ]
