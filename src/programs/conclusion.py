@@ -1,6 +1,7 @@
 """What a training run leaves behind at its end for people to judge it by: maps of the motion and the report.
 
 displacement.mrc, volume_change.mrc, strain.mrc, residual.mrc    see engine/judging/motion_maps.py
+domains.mrc, domains.json    the parts that move as rigid bodies, see engine/judging/domain_table.py
 motion.npz     start and end, (n, 3) float32 each: x, y, z in Å in the initial map's frame, of some of the points
 report.html    see report/report.py
 """
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..engine.files.run_directory import RunDirectory
 from ..engine.files.writing import write_atomically
+from ..engine.judging.domain_table import DOMAINS_FILE, LABELS_FILE, rows_of, write_rows
 from ..engine.maps.density_map import DensityMap
 from .history import Compared
 from .progress import Reporter
@@ -23,7 +25,7 @@ from .report.report import REPORT_FILE, write_report
 if TYPE_CHECKING:
     from ..engine.judging.comparison import Comparison, Measured
 
-MOTION_FILES = ("displacement.mrc", "volume_change.mrc", "strain.mrc", "residual.mrc", "motion.npz")
+MOTION_FILES = ("displacement.mrc", "volume_change.mrc", "strain.mrc", "residual.mrc", LABELS_FILE, DOMAINS_FILE, "motion.npz")
 _MOST_ARROWS = 2000
 
 
@@ -42,12 +44,26 @@ def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter
     with reporter.doing_without("The maps of the motion"):
         maps = motion_maps(initial, target, target_level, comparison.support, measured, blur)
         write_motion_maps(run.path, maps)
+    with reporter.doing_without("The domains"):
+        _write_domains(run, initial, comparison, measured)
     with reporter.doing_without(MOTION_FILES[-1]):
         _write_motion(run, initial, comparison, measured)
     with reporter.doing_without("The report"):
         motion = Motion(comparison.weights, measured.displacement, measured.volume_change)
         step = measured.measures.step
         reporter.note(write_report(run / REPORT_FILE, run, initial, target, measured.generated, step, motion))
+
+
+def _write_domains(run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured) -> None:
+    from ..engine.judging.motion_maps import nearest_points
+    from ..engine.judging.rigid_domains import rigid_domains
+    from ..engine.maps.mrc_file import write_map
+
+    support, size = comparison.support, initial.voxel_size
+    found = rigid_domains(support, measured.displacement, comparison.weights, size, initial.origin)
+    nearest = nearest_points(support, initial.grid_shape, size)
+    write_map(run / LABELS_FILE, initial.with_density(np.where(nearest < 0, 0, found.labels[nearest] + 1)))
+    write_rows(run / DOMAINS_FILE, rows_of(found))
 
 
 def _write_motion(run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured) -> None:

@@ -41,7 +41,7 @@ GENERATED_MAP = "generated.mrc"
 _LOCK_FILE = "run.lock"
 _OWN_FILES = re.compile(
     r"run\.json|loss\.log|state\.pt|net(_\d+)?\.pt|metrics\.csv|fsc\.csv|report\.html|motion\.npz"
-    r"|(displacement|volume_change|strain|residual|generated)\.mrc"
+    r"|domains\.json|(displacement|volume_change|strain|residual|domains|generated)\.mrc"
 )
 _LEG = re.compile(r"leg_\d+")
 _UNFINISHED_FILES = unfinished(_OWN_FILES)

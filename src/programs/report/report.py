@@ -16,12 +16,14 @@ from ...engine.errors import InputError
 from ...engine.files.run_directory import FINAL_WEIGHTS, RunDirectory
 from ...engine.files.writing import write_atomically
 from ...engine.judging.tables import METRICS_FILE
+from ...engine.judging.verdict import best_checkpoint
 from ...engine.maps.density_map import DensityMap
 from ...engine.maps.grids import assume_grid_of, on_grid_of
 from ...engine.maps.mrc_file import read_map
 from ...engine.maps.preparation import above_level
 from ..provenance import digest
 from .contents import Motion, read_run
+from .domains import domains_section
 from .page import is_report, page
 from .sections import (
     figures_section,
@@ -84,6 +86,7 @@ def write_report(
         pictures_section(kept[0], kept[1], generated, blur, initial.voxel_size),
         training_section(told),
         motion_section(told, motion),
+        domains_section(run) if told.row is told.rows[best_checkpoint(told.rows)] else "",
         list_section("Warnings", told.texts("warnings")),
         run_section(told, blur),
     ]

@@ -1,0 +1,58 @@
+"""The section of the report on rigid domains: what turns against what, in words and in a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...engine.errors import InputError
+from ...engine.files.run_directory import RunDirectory
+from ...engine.judging.domain_table import DOMAINS_FILE, LABELS_FILE, DomainRow, color_of, fixed_text, read_rows
+from ...engine.maps.density_map import DensityMap
+from ...engine.maps.mrc_file import read_map
+from .page import escaped
+from .pictures import bounding_box, surface_picture
+
+
+def domains_section(run: RunDirectory) -> str:
+    """HTML of what training has left in domains.json and domains.mrc; nothing where there is none."""
+    try:
+        rows = read_rows(run / DOMAINS_FILE)
+        labels = read_map(run / LABELS_FILE)
+    except InputError:
+        return ""
+    head = "".join(f'<th scope="col">{text}</th>' for text in ("Share", "Turn", "Shift along axis", "Hinge", "Misfit"))
+    table = f'<table class="measures"><tr><td></td>{head}</tr>{"".join(_row(row) for row in rows)}</table>'
+    text = escaped(fixed_text(rows))
+    said = (
+        "Parts that the flow moves as rigid bodies, found by it alone. Turn and shift are about and along the axis of "
+        "a screw. The hinge is where the axis passes the border of the two domains (x, y, z in Å). Misfit is how far "
+        "the flow is from a rigid motion, rms: where it is large, the part bends or the flow is unsure."
+    )
+    return (
+        f"<section><h2>Domains</h2><p>{text}</p>{table}{_pictures(labels, len(rows))}"
+        f"<p><small>{said}</small></p></section>"
+    )
+
+
+def _row(row: DomainRow) -> str:
+    hinge = "–" if row.hinge is None else ", ".join(f"{value:.0f}" for value in row.hinge)
+    cells = [f"{row.share:.0%}", row.turn_text(), row.shift_text(), hinge, f"{row.misfit:.1f} Å"]
+    if row.relative_to is None:
+        cells[1:4] = ["fixed", "–", "–"]
+    swatch = f'<span class="swatch" style="background:{color_of(row.domain)}"></span>'
+    shown = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'<tr><th scope="row">{swatch}Domain {row.domain}</th>{shown}</tr>'
+
+
+def _pictures(labels: DensityMap, n: int) -> str:
+    """The domains as seen against the three axes, each in its colour."""
+    numbers = np.clip(np.rint(labels.density), 0, n).astype(np.int64)
+    if not numbers.any():
+        return ""
+    numbers, heads, cells = numbers[bounding_box(numbers > 0)], "", ""
+    for axis, name in enumerate("zyx"):
+        sizes = [size for other, size in enumerate(labels.voxel_size) if other != axis]
+        source = surface_picture(numbers, axis, [color_of(k) for k in range(1, n + 1)], sizes)
+        heads += f'<span class="head">against {name}</span>'
+        cells += f'<img alt="Domains, against {name}" src="{source}">'
+    return f'<div class="pictures three">{heads}{cells}</div>'
