@@ -25,7 +25,15 @@ from .report.report import REPORT_FILE, write_report
 if TYPE_CHECKING:
     from ..engine.judging.comparison import Comparison, Measured
 
-MOTION_FILES = ("displacement.mrc", "volume_change.mrc", "strain.mrc", "residual.mrc", LABELS_FILE, DOMAINS_FILE, "motion.npz")
+MOTION_FILES = (
+    "displacement.mrc",
+    "volume_change.mrc",
+    "strain.mrc",
+    "residual.mrc",
+    LABELS_FILE,
+    DOMAINS_FILE,
+    "motion.npz",
+)
 _MOST_ARROWS = 2000
 
 

@@ -1,7 +1,7 @@
 """The rigid domains of a run as a table, in domains.json, and which residues of an atomic model lie in which.
 
-Numbers of domains begin with 1, the largest; domains.mrc has them as values, and 0 outside.  Places and axes are x, y, z
-in Å in the frame of the initial map's file; a turn is counter-clockwise to who looks against the axis.
+Numbers of domains begin with 1, the largest; domains.mrc has them as values, and 0 outside.  Places and axes are x, y,
+z in Å in the frame of the initial map's file; a turn is counter-clockwise to who looks against the axis.
 """
 
 from __future__ import annotations

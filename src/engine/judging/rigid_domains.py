@@ -111,8 +111,7 @@ class _Sums(NamedTuple):
         squares = float((mass * ((before**2).sum(1) + (after**2).sum(1))).sum())
         return cls(float(mass.sum()), mass @ before, mass @ after, (after * mass[:, None]).T @ before, squares)
 
-    def __add__(self, other: object) -> _Sums:  # in the place of a tuple's, which would append
-        assert isinstance(other, _Sums)
+    def plus(self, other: _Sums) -> _Sums:
         return _Sums(*(a + b for a, b in zip(self, other)))
 
     def fit(self) -> tuple[Array, Array, float]:
@@ -206,7 +205,7 @@ def _joined(groups: list[_Sums], touching: NDArray[np.bool_], tolerance: float) 
     losses: dict[tuple[int, int], float] = {}  # of pairs that may be joined
 
     def look_at(a: int, b: int) -> None:
-        loss = max(0.0, (sums[a] + sums[b]).fit()[2] - own[a] - own[b])
+        loss = max(0.0, sums[a].plus(sums[b]).fit()[2] - own[a] - own[b])
         if loss <= tolerance**2 * min(sums[a].mass, sums[b].mass):
             losses[min(a, b), max(a, b)] = loss
 
@@ -216,7 +215,7 @@ def _joined(groups: list[_Sums], touching: NDArray[np.bool_], tolerance: float) 
             losses.pop((min(a, other), max(a, other)), None)
             losses.pop((min(b, other), max(b, other)), None)
         touches[a] = (touches[a] | touches.pop(b)) - {a, b}
-        sums[a] = sums[a] + sums.pop(b)
+        sums[a] = sums[a].plus(sums.pop(b))
         own[a] = sums[a].fit()[2]
         for other in touches[a]:
             touches[other] = (touches[other] - {b}) | {a}
