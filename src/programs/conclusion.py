@@ -53,7 +53,7 @@ def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter
         maps = motion_maps(initial, target, target_level, comparison.support, measured, blur)
         write_motion_maps(run.path, maps)
     with reporter.doing_without("The domains"):
-        _write_domains(run, initial, comparison, measured)
+        write_domains(run, initial, comparison, measured)
     with reporter.doing_without(MOTION_FILES[-1]):
         _write_motion(run, initial, comparison, measured)
     with reporter.doing_without("The report"):
@@ -62,7 +62,8 @@ def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter
         reporter.note(write_report(run / REPORT_FILE, run, initial, target, measured.generated, step, motion))
 
 
-def _write_domains(run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured) -> None:
+def write_domains(run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured) -> None:
+    """Find the rigid domains of the flow that was measured, and write both files."""
     from ..engine.judging.motion_maps import nearest_points
     from ..engine.judging.rigid_domains import rigid_domains
     from ..engine.maps.mrc_file import write_map

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from .screws import Array, Screw, screw_of
 
-TOLERANCE = 3.0  # Å, root mean square, by which joining may take the smaller of two groups off its way
+TOLERANCE = 2.8  # Å, root mean square, by which joining may take the smaller of two groups off its way
 _LEAST_SHARE = 0.05  # of the mass; a smaller group goes with the neighbour whose motion fits it best
 _PIECE = 1000.0  # Å³
 _FEWEST_PIECES, _MOST_PIECES = 20, 800
@@ -94,6 +94,10 @@ def rigid_domains(
     labels = _by_mass(group_of[piece], mass)
     for _ in range(_ROUNDS_AT_BORDERS):
         labels = _by_mass(_settled(labels, piece, pairs, positions, ends, mass), mass)
+        # Two of one motion may have been kept apart by a piece astride a border, which has now been divided.
+        n = int(labels.max()) + 1
+        groups = [_Sums.of(positions[at], ends[at], mass[at]) for at in _members(labels, n)]
+        labels = _by_mass(_joined(groups, _touching(labels, pairs, n), tolerance)[labels], mass)
     return RigidDomains(_described(labels, pairs, positions, ends, mass), labels)
 
 
@@ -112,7 +116,8 @@ class _Sums(NamedTuple):
         return cls(float(mass.sum()), mass @ before, mass @ after, (after * mass[:, None]).T @ before, squares)
 
     def plus(self, other: _Sums) -> _Sums:
-        return _Sums(*(a + b for a, b in zip(self, other)))
+        mass, squares = self.mass + other.mass, self.squares + other.squares
+        return _Sums(mass, self.before + other.before, self.after + other.after, self.cross + other.cross, squares)
 
     def fit(self) -> tuple[Array, Array, float]:
         """Rotation and translation of the best rigid motion, and Σ m |what it leaves|²."""

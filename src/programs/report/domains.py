@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...engine.carrying.model_file import Model
 from ...engine.errors import InputError
 from ...engine.files.run_directory import RunDirectory
-from ...engine.judging.domain_table import DOMAINS_FILE, LABELS_FILE, DomainRow, color_of, fixed_text, read_rows
+from ...engine.judging.domain_table import (
+    DOMAINS_FILE,
+    LABELS_FILE,
+    DomainRow,
+    Residues,
+    color_of,
+    fixed_text,
+    labels_at,
+    ranges_text,
+    read_rows,
+    residues_in,
+)
 from ...engine.maps.density_map import DensityMap
 from ...engine.maps.mrc_file import read_map
 from .page import escaped
 from .pictures import bounding_box, surface_picture
 
 
-def domains_section(run: RunDirectory) -> str:
-    """HTML of what training has left in domains.json and domains.mrc; nothing where there is none."""
+def domains_section(run: RunDirectory, model: Model | None = None) -> str:
+    """HTML of what training has left in domains.json and domains.mrc; nothing where there is none.
+
+    Args:
+        run: where they lie.
+        model: one that fits the initial map, whose residues are to be listed.
+    """
     try:
         rows = read_rows(run / DOMAINS_FILE)
         labels = read_map(run / LABELS_FILE)
     except InputError:
         return ""
     head = "".join(f'<th scope="col">{text}</th>' for text in ("Share", "Turn", "Shift along axis", "Hinge", "Misfit"))
-    table = f'<table class="measures"><tr><td></td>{head}</tr>{"".join(_row(row) for row in rows)}</table>'
+    residues = None if model is None else _residues_of(model, labels)
+    table = f'<table class="measures"><tr><td></td>{head}</tr>{"".join(_row(row, residues) for row in rows)}</table>'
     text = escaped(fixed_text(rows))
     said = (
         "Parts that the flow moves as rigid bodies, found by it alone. Turn and shift are about and along the axis of "
@@ -34,14 +52,26 @@ def domains_section(run: RunDirectory) -> str:
     )
 
 
-def _row(row: DomainRow) -> str:
+def _row(row: DomainRow, residues: Residues | None) -> str:
     hinge = "–" if row.hinge is None else ", ".join(f"{value:.0f}" for value in row.hinge)
     cells = [f"{row.share:.0%}", row.turn_text(), row.shift_text(), hinge, f"{row.misfit:.1f} Å"]
     if row.relative_to is None:
         cells[1:4] = ["fixed", "–", "–"]
     swatch = f'<span class="swatch" style="background:{color_of(row.domain)}"></span>'
     shown = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr><th scope="row">{swatch}Domain {row.domain}</th>{shown}</tr>'
+    listed = ""
+    if residues is not None:
+        listed = ranges_text(residues.ranges(row.domain)) or "no residues"
+        hinges = "" if row.relative_to is None else ranges_text(residues.hinges(row.domain))
+        listed = f"<small>{escaped(listed)}{escaped(f'; hinge residues {hinges}') if hinges else ''}</small>"
+    return f'<tr><th scope="row">{swatch}Domain {row.domain}{listed}</th>{shown}</tr>'
+
+
+def _residues_of(model: Model, labels: DensityMap) -> Residues:
+    places = (model.positions - np.array(labels.origin)) / np.array(labels.voxel_size)
+    _, first, residue_of = np.unique(model.residue_of, return_index=True, return_inverse=True)
+    chains, numbers = [str(name) for name in model.chains[first]], [int(number) for number in model.residues[first]]
+    return residues_in(labels_at(places, labels.density), residue_of.reshape(-1), chains, numbers)
 
 
 def _pictures(labels: DensityMap, n: int) -> str:

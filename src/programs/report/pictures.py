@@ -61,8 +61,9 @@ def surface_picture(labels: NDArray[np.int64], axis: int, colours: Sequence[str]
     nearest, farthest = (int(there.min()), int(there.max())) if len(there) else (0, 0)
     light = 1 - _DARKER * (depth - nearest) / max(1, farthest - nearest)
     image = rgb[label] * np.where(label > 0, light, 0)[:, :, None]
+    every = math.ceil(max(image.shape) / (2 * _LARGEST_PICTURE))
     repeats = [max(1, round(size / min(sizes))) for size in sizes]
-    return _data_uri(np.clip(image, 0, 1).repeat(repeats[0], axis=0).repeat(repeats[1], axis=1))
+    return _data_uri(image[::every, ::every].repeat(repeats[0], axis=0).repeat(repeats[1], axis=1))
 
 
 def _data_uri(image: np.ndarray) -> str:
