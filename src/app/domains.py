@@ -25,7 +25,7 @@ from .coloring import grid_of, place_of
 ATTRIBUTE = "cryotrans_domain"
 _AROUND = 2.0  # voxels from a labelled one within which a vertex has its colour
 _FEWEST_INSIDE = 0.5  # of a structure's atoms, for it to be taken as lying in the map
-_THICKNESS = 18.0  # Å, what arrows.py takes for spacing
+_THICKNESS = 12.0  # Å, what arrows.py takes for spacing
 _BEYOND = 8.0  # Å that an axis reaches out of its domain
 _NO_TURN = 0.5  # degrees; below, the engine gives a shift in place of an axis
 

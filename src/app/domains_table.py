@@ -19,7 +19,7 @@ def domains_table(name: str, found: Domains, residues: Sequence[tuple[Any, Resid
         found: the domains.
         residues: structures that lie in the map, and their residues.
     """
-    head = ["Domain", "Share", "Turn", "Shift along axis", "Hinge", "Misfit"]
+    head = ["Domain", "Share", "Turn", "Shift along axis", "Axis", "Hinge", "Misfit"]
     for structure, _ in residues:
         of = f" of #{structure.id_string}" if len(residues) > 1 else ""
         head += [f"Residues{of}", f"Hinge residues{of}"]
@@ -30,8 +30,9 @@ def domains_table(name: str, found: Domains, residues: Sequence[tuple[Any, Resid
 
 def _cells(row: DomainRow, color: str) -> list[str]:
     swatch = f'<span style="background-color:{color}">&nbsp;&nbsp;&nbsp;&nbsp;</span>'
-    hinge = "–" if row.hinge is None else ", ".join(f"{value:.0f}" for value in row.hinge)
-    motion = ["fixed", "–", "–"] if row.relative_to is None else [row.turn_text(), row.shift_text(), hinge]
+    motion = [row.turn_text(), row.shift_text(), row.axis_text(), row.hinge_text()]
+    if row.relative_to is None:
+        motion = ["fixed", "–", "–", "–"]
     return [f"{swatch}&nbsp;{row.domain}", f"{row.share:.0%}", *motion, f"{row.misfit:.1f} Å"]
 
 

@@ -106,7 +106,15 @@ def test_a_palette_gives_the_colours(run, pair, folder, border):
 def test_the_table_says_how_they_move(session, run, folder):
     told = run("cryotrans domains #1")
     text = said(session)
-    for part in ("Domain 1, the largest, is taken as fixed", "31°", "−1.2 Å", "24, 21, 20", "60%", color_of(2)):
+    for part in (
+        "Domain 1, the largest, is taken as fixed",
+        "31°",
+        "−1.2 Å",
+        "0.00, 1.00, 0.00",
+        "24, 21, 20",
+        "60%",
+        color_of(2),
+    ):
         assert part in text
     assert json.loads(json.dumps(told))[1]["angle"] == 31.0
 

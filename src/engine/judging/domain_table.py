@@ -60,6 +60,12 @@ class DomainRow(NamedTuple):
     def shift_text(self) -> str:
         return f"{self.shift if abs(self.shift) >= _LITTLE else 0.0:.1f} Å".replace("-", "−")
 
+    def axis_text(self) -> str:
+        return ", ".join(f"{value:.2f}" for value in self.axis).replace("-0.00", "0.00").replace("-", "−")
+
+    def hinge_text(self) -> str:
+        return "–" if self.hinge is None else ", ".join(f"{value:.0f}" for value in self.hinge).replace("-", "−")
+
 
 def rows_of(found: RigidDomains) -> list[DomainRow]:
     """The table of what was found."""

@@ -24,6 +24,8 @@ from ...engine.maps.mrc_file import read_map
 from .page import escaped
 from .pictures import bounding_box, surface_picture
 
+_HEAD = ("Share", "Turn", "Shift along axis", "Axis", "Hinge", "Misfit")
+
 
 def domains_section(run: RunDirectory, model: Model | None = None) -> str:
     """HTML of what training has left in domains.json and domains.mrc; nothing where there is none.
@@ -37,13 +39,14 @@ def domains_section(run: RunDirectory, model: Model | None = None) -> str:
         labels = read_map(run / LABELS_FILE)
     except InputError:
         return ""
-    head = "".join(f'<th scope="col">{text}</th>' for text in ("Share", "Turn", "Shift along axis", "Hinge", "Misfit"))
+    head = "".join(f'<th scope="col">{text}</th>' for text in _HEAD)
     residues = None if model is None else _residues_of(model, labels)
     table = f'<table class="measures"><tr><td></td>{head}</tr>{"".join(_row(row, residues) for row in rows)}</table>'
     text = escaped(fixed_text(rows))
     said = (
         "Parts that the flow moves as rigid bodies, found by it alone. Turn and shift are about and along the axis of "
-        "a screw. The hinge is where the axis passes the border of the two domains (x, y, z in Å). Misfit is how far "
+        "a screw, counter-clockwise to who looks against it (x, y, z). The hinge is where it passes the border of the "
+        "two domains (x, y, z in Å), if it does. Misfit is how far "
         "the flow is from a rigid motion, rms: where it is large, the part bends or the flow is unsure."
     )
     return (
@@ -53,10 +56,10 @@ def domains_section(run: RunDirectory, model: Model | None = None) -> str:
 
 
 def _row(row: DomainRow, residues: Residues | None) -> str:
-    hinge = "–" if row.hinge is None else ", ".join(f"{value:.0f}" for value in row.hinge)
-    cells = [f"{row.share:.0%}", row.turn_text(), row.shift_text(), hinge, f"{row.misfit:.1f} Å"]
+    motion = [row.turn_text(), row.shift_text(), row.axis_text(), row.hinge_text()]
     if row.relative_to is None:
-        cells[1:4] = ["fixed", "–", "–"]
+        motion = ["fixed", "–", "–", "–"]
+    cells = [f"{row.share:.0%}", *motion, f"{row.misfit:.1f} Å"]
     swatch = f'<span class="swatch" style="background:{color_of(row.domain)}"></span>'
     shown = "".join(f"<td>{cell}</td>" for cell in cells)
     listed = ""
