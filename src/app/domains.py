@@ -17,7 +17,7 @@ from chimerax.core.models import Model
 from chimerax.geometry import Place
 from chimerax.map import Volume
 
-from ..engine.judging.domain_table import DomainRow, Residues, color_of, labels_at, read_rows, residues_in
+from ..engine.judging.domain_table import WATERS, DomainRow, Residues, color_of, labels_at, read_rows, residues_in
 from ..engine.maps.mrc_file import read_map
 from .arrows import arrows_model
 from .coloring import grid_of, place_of
@@ -97,7 +97,8 @@ def residues_of(structure: Any, found: Domains) -> Residues:
     of_atom = residues.indices(structure.atoms.residues)
     chains = [str(name) for name in residues.chain_ids]
     numbers = [int(number) for number in residues.numbers]
-    return residues_in(_labels_of(structure, found), np.asarray(of_atom, np.int64), chains, numbers)
+    labels = np.where(np.isin(structure.atoms.residues.names, WATERS), 0, _labels_of(structure, found))
+    return residues_in(labels, np.asarray(of_atom, np.int64), chains, numbers)
 
 
 def color_residues(session: Any, structure: Any, lying: Residues, found: Domains) -> None:

@@ -10,6 +10,7 @@ import pytest
 from chimerax.atomic import AtomicStructure
 from chimerax.core.errors import UserError
 from chimerax.core.models import Model, Surface
+from chimerax.label import label2d
 from chimerax.surface import colorzone
 
 from chimerax.cryotrans.app.runs import Run, runs_of
@@ -140,6 +141,15 @@ def test_residues_go_with_a_map_that_was_moved(session, run, pair, folder, borde
     assert [residue.cryotrans_domain for residue in chain.residues] == [1] * 6 + [2] * 6
 
 
+def test_waters_are_in_no_domain(session, run, pair, folder, chain):
+    water = chain.new_residue("HOH", "A", 301)
+    atom = chain.new_atom("O", "O")
+    water.add_atom(atom)
+    atom.coord = chain.atoms[0].coord
+    told = run("cryotrans domains #1")
+    assert water.cryotrans_domain == 0 and told[0]["residues"] == {"3": {"A": [(11, 16)]}}
+
+
 def test_structures_elsewhere_are_left_alone(session, run, pair, folder, border):
     chain = helix(session, (border + 900.0, 20, 20))
     color = tuple(chain.atoms[0].color)
@@ -175,6 +185,15 @@ def test_a_domain_that_only_shifts_has_its_way_for_an_arrow(session, run, folder
     run("cryotrans domains #1")
     [arrow] = [model for model in session.models.list(type=Surface) if model.name.startswith("Domain 2")]
     assert (arrow.vertices[:, 0].min(), arrow.vertices[:, 0].max()) == pytest.approx((30, 39), abs=1e-3)
+
+
+def test_the_key_of_other_colours_goes(session, run, folder, monkeypatch):
+    typed = []
+    monkeypatch.setattr(session.ui, "has_graphics", True)
+    monkeypatch.setattr(label2d, "find_label", lambda session, name: name if name == "CryoTRANS_key" else None)
+    monkeypatch.setattr("chimerax.cryotrans.app.coloring.run_command", lambda session, text: typed.append(text))
+    run("cryotrans domains #1")
+    assert typed == ["2dlabels delete CryoTRANS_key ; key delete"]
 
 
 def test_without_arrows_there_are_none(session, run, folder):

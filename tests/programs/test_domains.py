@@ -88,6 +88,9 @@ def test_with_a_model_the_report_lists_residues(run, tmp_path):
         atom.pos = gemmi.Position(80 + 3.0 * (k - 9.5), 21, 1)
         residue.add_atom(atom)
         structure[0][0].add_residue(residue)
+    water = structure[0][0][4].clone()
+    water.name, water.seqid = "HOH", gemmi.SeqId(301, " ")
+    structure[0][0].add_residue(water)
     structure.write_pdb(str(tmp_path / "x.pdb"))
     section = domains_section(run, read_model(tmp_path / "x.pdb"))
     assert "/B:31-40<" in section and "/B:41-50; hinge residues /B:40-41<" in section

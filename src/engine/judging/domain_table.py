@@ -20,6 +20,7 @@ from ..files.writing import write_atomically
 from .rigid_domains import RigidDomains
 
 DOMAINS_FILE, LABELS_FILE = "domains.json", "domains.mrc"
+WATERS = ("HOH", "WAT", "DOD")  # residues that belong to no domain: each would be a range of its own
 COLORS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#eeca3b", "#9d755d", "#ff9da6", "#7f7f7f")
 _SHORTEST_RUN = 4  # residues; fewer between two of one domain are taken for noise at its border
 _NEXT = 2  # residues whose numbers differ by more do not follow each other in the chain

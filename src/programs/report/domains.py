@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...engine.carrying.model_file import Model
+from ...engine.carrying.model_file import Model, atom_names
 from ...engine.errors import InputError
 from ...engine.files.run_directory import RunDirectory
 from ...engine.judging.domain_table import (
     DOMAINS_FILE,
     LABELS_FILE,
+    WATERS,
     DomainRow,
     Residues,
     color_of,
@@ -74,7 +75,8 @@ def _residues_of(model: Model, labels: DensityMap) -> Residues:
     places = (model.positions - np.array(labels.origin)) / np.array(labels.voxel_size)
     _, first, residue_of = np.unique(model.residue_of, return_index=True, return_inverse=True)
     chains, numbers = [str(name) for name in model.chains[first]], [int(number) for number in model.residues[first]]
-    return residues_in(labels_at(places, labels.density), residue_of.reshape(-1), chains, numbers)
+    dry = [name not in WATERS for _, _, name, _, _ in atom_names(model)]
+    return residues_in(labels_at(places, labels.density) * dry, residue_of.reshape(-1), chains, numbers)
 
 
 def _pictures(labels: DensityMap, n: int) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from chimerax.cryotrans.engine.judging.rigid_domains import rigid_domains
+from chimerax.cryotrans.engine.maps.demo_pair import HINGE_ANGLE, LEVEL, make_demo_pair
 
 SIZE, ORIGIN = (2.0, 2.0, 2.0), (-6.0, 3.0, 10.0)  # z, y, x, Å
 
@@ -134,3 +136,17 @@ def test_parts_with_a_gap_between_them_are_found_whole():
     rotation, translation = _about((0, 0, 1), 40, (0, 0, 0), 0)
     found = _domains(voxels, _places(voxels) @ rotation.T + translation)
     assert len(found.domains) == 1
+
+
+def test_the_hinge_of_the_demo_pair():
+    """Each voxel moves as the nearest atom does."""
+    pair = make_demo_pair()
+    support = np.argwhere(pair.initial.density > LEVEL)
+    size, origin = pair.initial.voxel_size, pair.initial.origin
+    _, nearest = cKDTree(pair.initial_atoms).query(support * np.array(size) + np.array(origin))
+    moves = (pair.target_atoms - pair.initial_atoms)[nearest]
+    found = rigid_domains(support, moves, pair.initial.density[tuple(support.T)], size, origin)
+    still = np.linalg.norm(moves, axis=1) < 1e-6
+    assert len(found.domains) == 2 and np.mean((found.labels == 0) == still) > 0.99
+    assert found.domains[1].screw.angle == pytest.approx(HINGE_ANGLE, abs=0.5)
+    assert found.domains[1].screw.shift == pytest.approx(0, abs=0.1)
