@@ -21,7 +21,7 @@ def _map(positions: np.ndarray) -> DensityMap:
     axis = np.arange(BOX) * VOXEL
     z, y, x = (np.exp(-((axis - across[:, None]) ** 2) / (2 * 1.4**2)) for across in positions.T)
     density = np.einsum("az,ay,ax->zyx", z, y, x)
-    return DensityMap((density / density.max()).astype(np.float32), (VOXEL,) * 3, origin=(10.0, 20.0, 30.0))
+    return DensityMap((density / density.max()).astype(np.float32), (VOXEL,) * 3, header_origin=(10.0, 20.0, 30.0))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,6 @@ def lobes() -> tuple[DensityMap, DensityMap, DomainField]:
     motion = best_motion(torch.tensor(moving[None]), torch.tensor(end[None]), torch.ones(1, len(moving)).double())
     turn = to_vectors(motion.rotations)
     centres = torch.tensor(np.stack((still.mean(0), middle))) / VOXEL
-    # Small steps of its own would do; a screw about the centre goes the chord's way by the inverse of its V.
     field = DomainField.of_screws(((centres + 0.5) / BOX).float(), torch.zeros(2, 3), torch.zeros(2, 3), 0.1)
     cross = torch.zeros(3, 3, dtype=torch.float64)
     cross[2, 1], cross[0, 2], cross[1, 0] = turn[0]
@@ -54,27 +53,22 @@ def test_pieces_agree_with_a_right_flow(lobes):
     initial, target, field = lobes
     witness = witness_of(initial, target, (LEVEL, LEVEL), 0.0, field, CPU)
     assert witness.usual > 0.9
-    assert witness.doubted == 0
+    assert witness.doubted < 0.1  # a ball of both lobes fits neither way
     assert sum(piece.share for piece in witness.pieces) == pytest.approx(1)
 
 
 def test_pieces_doubt_a_flow_that_leaves_a_lobe_behind(lobes):
-    initial, target, field = lobes
+    initial, target, _ = lobes
     witness = witness_of(initial, target, (LEVEL, LEVEL), 0.0, at_rest(), CPU)
     assert 0.35 < witness.doubted < 0.65
     told = witness.to_dict(initial)
     for piece in told["pieces"]:
-        x, y, z = (place - origin for place, origin in zip(piece["place"], (30.0, 20.0, 10.0)))
+        y = piece["place"][1] - initial.origin[1]
         if abs(y - 42) > 8:  # no ball of both
             assert (piece["doubt"] is not None) == (y > 42)
-    right = {
-        tuple(piece["place"]): piece
-        for piece in told["pieces"]
-        if piece["doubt"] == "elsewhere" and piece["best"] > 0.9
-    }
-    assert len(right) >= 3
-    for piece in right.values():  # the best pose is where the true motion takes it: at least the shift away
-        assert piece["apart"] > 10
+    found = [piece for piece in told["pieces"] if piece["doubt"] == "elsewhere" and piece["best"] > 0.9]
+    assert len(found) >= 3
+    assert all(piece["apart"] > 10 for piece in found)  # the best pose is where the true motion takes it
     support = np.argwhere(initial.density > LEVEL)
     doubt = doubt_at(told, support, initial)
     moves = support[:, 1] * VOXEL > 50
