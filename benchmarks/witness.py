@@ -3,8 +3,9 @@
     python benchmarks/witness.py RUN_DIRECTORY=PAIR_FOLDER ...
 
 Runs are trainings on pairs as accuracy.py has them, onto the target of 5 Å, levels 0.24, with what --keep leaves.  Of
-each run the checkpoint after a quarter of them, which is wrong in places, and the last one are looked at.  A piece lies
-wrong if the Cα atoms in it are more than 3 Å off (root mean square), right if less than 2 Å.
+each run the checkpoint after a quarter of them, which is wrong in places, and the last one are looked at, and once for
+each pair the flow that moves nothing.  A piece lies wrong if the Cα atoms in it are more than 3 Å off (root mean
+square), right if less than 2 Å.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from measures import machine_text
 from chimerax.cryotrans.engine.carrying.prediction import carry
 from chimerax.cryotrans.engine.device import choose_device
 from chimerax.cryotrans.engine.flow.checkpoint import load_weights
+from chimerax.cryotrans.engine.flow.fields import at_rest
 from chimerax.cryotrans.engine.judging.witness import witness_of
 from chimerax.cryotrans.engine.maps.mrc_file import read_map
 from chimerax.cryotrans.engine.maps.relative_blur import estimate_blur
@@ -35,6 +37,7 @@ def main() -> None:
     print(machine_text())
     print("pieces by what is true (wrong, between, right) and whether the witness doubts them")
     total: Counter[tuple[str, bool]] = Counter()
+    seen: set[Path] = set()
     for words in sys.argv[1:]:
         run, pair = (Path(word) for word in words.split("="))
         content = json.loads((run / "run.json").read_text(encoding="utf-8"))
@@ -42,8 +45,12 @@ def main() -> None:
         initial, target = read_map(pair / "state0_3A.mrc"), read_map(pair / "state1_5A.mrc")
         blur = estimate_blur(initial.density, target.density, initial.voxel_size)
         atoms, true = (np.load(pair / f"state{k}_CA.npy")[:, ::-1].astype(np.float64) for k in (0, 1))
-        for step, name in (checkpoints[len(checkpoints) // 4], checkpoints[-1]):
-            field = load_weights(run / name)
+        chosen = (checkpoints[len(checkpoints) // 4], checkpoints[-1])
+        flows = [(f"step {step:5}", load_weights(run / name)) for step, name in chosen]
+        if pair not in seen:
+            flows.append(("at rest", at_rest()))
+            seen.add(pair)
+        for told, field in flows:
             off = np.linalg.norm(carry(atoms, initial, field)[0] - true, axis=1)
             witness = witness_of(initial, target, (_LEVEL, _LEVEL), blur, field, torch.device("cpu"))
             found: Counter[tuple[str, bool]] = Counter()
@@ -57,7 +64,7 @@ def main() -> None:
             total += found
             rmsd = float(np.sqrt((off**2).mean()))
             print(
-                f"{pair.name:12} step {step:5} rmsd {rmsd:6.2f} Å   {_text(found)}   {witness.doubted:.0%} of mass",
+                f"{pair.name:12} {told:10} rmsd {rmsd:6.2f} Å   {_text(found)}   {witness.doubted:.0%} of mass",
                 flush=True,
             )
     print(f"all: {_text(total)}")

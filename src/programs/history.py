@@ -112,14 +112,20 @@ class History:
         return {"word": verdict.word, "reasons": list(verdict.reasons)}
 
     def ask_witness(self, seed: int) -> None:
-        """Dock pieces of the initial by themselves and compare with the flow of the best checkpoint; takes a while."""
+        """Dock pieces of the initial by themselves and compare with the flow of the best checkpoint; takes a while.
+
+        Parts that have no partner are left out, as of the measures: they were named already, and fit nowhere.  Voxels
+        that were held out are looked at, for the witness judges a flow that is finished and trains nothing.
+        """
+        from ..engine.docking.partners import without
         from ..engine.judging.witness import witness_of
 
         best = self.best()
         if best is not None:
             initial, target, target_level, blur, comparison = self.compared[:5]
             levels = (self.compared.initial_level, target_level)
-            field = self._field(best["weights"])
+            field, parts = self._field(best["weights"]), comparison.without_partner
+            initial, target = without(initial, parts, "initial"), without(target, parts, "target")
             witness = witness_of(initial, target, levels, blur, field, comparison.device, seed)
             self._witness = best["step"], witness
 

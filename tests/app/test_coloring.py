@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,6 +173,21 @@ def test_what_has_no_partner_is_coloured_where_there_is_such_a_part(session, run
     run("cryotrans color #1 by partner")
     colormap = volume_coloring(surface_of(pair[0])).colormap
     assert colormap.data_values[0] == 0 and colormap.colors[-1][2] < 0.5 < colormap.colors[0][2]
+
+
+def test_what_the_witness_doubts_is_coloured_from_none_on(session, run, pair, folder):
+    ramp(folder, "witness.mrc", 0.5)
+    values = run("cryotrans color #1 by witness")
+    assert values.name.startswith("Docked elsewhere (Å)")
+    colormap = volume_coloring(surface_of(pair[0])).colormap
+    assert colormap.data_values[0] == 0
+    assert np.all(np.diff([sum(color[:3]) for color in colormap.colors]) < 0)  # from light to dark
+
+
+def test_the_help_page_has_every_measure():
+    page = (Path(coloring.__file__).parents[1] / "docs/user/commands/cryotrans.html").read_text(encoding="utf-8")
+    for by, measure in MEASURES.items():
+        assert f"<tr><td>{by}</td>" in page and f"<i>{measure.file}</i></td></tr>" in page
 
 
 def test_a_range_keeps_the_middle_of_a_palette_with_two_sides(run, pair, folder):

@@ -15,7 +15,8 @@ The word is that of the worst finding:
     folded                above 2 % of the mass               above 8 %
     mass outside          above 1 %                           above 10 %
     no partner            a part of either map has none       -
-    witness               doubts above 5 % of the mass        above a third
+    witness               doubts two pieces or more, above    above a third
+                          5 % of the mass
     held-out correlation  falls by 0.02 after the best step   by 0.1; 0.02 below the start's; 0.15 below
                                                               the correlation
     validation            coarser by 10 % after the best      by 50 %
@@ -55,6 +56,7 @@ _HELD_OUT_BELOW = 0.15
 _VALIDATION_RISE = (1.1, 1.5)
 _STILL_GAINING = 0.01  # in a tenth of the steps
 _MOST_DOUBTED = (0.05, 0.33)
+_FEWEST_DOUBTED = 2  # pieces: of right flows one is doubted now and then
 _MOST_PLACES = 3
 _AT_REST = 0.02  # strain of a network's random start
 _SAME_RESOLUTION = 1.02
@@ -190,20 +192,21 @@ def _testimony(row: Measures, witness: Mapping[str, Any] | None) -> Iterator[_Fi
     if witness is None or witness["step"] != row.step:
         return
     pieces, doubted = witness["pieces"], witness["doubted"]
-    severity = _above(doubted, _MOST_DOUBTED)
     doubtful = [piece for piece in pieces if piece["doubt"]]
+    severity = _above(doubted, _MOST_DOUBTED) if len(doubtful) >= _FEWEST_DOUBTED else 0
     if not doubtful:
         yield _Finding(0, f"All {len(pieces)} pieces that were docked by themselves fit where the flow takes them.")
         return
     places = "; ".join("({:.0f}, {:.0f}, {:.0f})".format(*piece["place"]) for piece in doubtful[:_MOST_PLACES])
+    does, them = ("does", "it") if len(doubtful) == 1 else ("do", "them")
     more = f" and {len(doubtful) - _MOST_PLACES} more" if len(doubtful) > _MOST_PLACES else ""
     text = (
-        f"{len(doubtful)} of {len(pieces)} pieces that were docked by themselves, {doubted:.0%} of the mass, do not "
-        f"fit where the flow takes them: near {places}{more} Å (x, y, z)."
+        f"Of {len(pieces)} pieces that were docked by themselves, {len(doubtful)} with {doubted:.0%} of the mass "
+        f"{does} not fit where the flow takes {them}: near {places} Å (x, y, z){more}."
     )
     elsewhere = [piece["apart"] for piece in doubtful if piece["doubt"] == "elsewhere"]
     if elsewhere:
-        text += f" They fit better {median(elsewhere):.0f} Å away."
+        text += f" Better fits are {median(elsewhere):.0f} Å away."
     yield _Finding(severity, text)
 
 

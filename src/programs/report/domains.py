@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...engine.carrying.model_file import Model, atom_names
 from ...engine.errors import InputError
@@ -41,7 +42,7 @@ def domains_section(run: RunDirectory, model: Model | None = None) -> str:
     except InputError:
         return ""
     head = "".join(f'<th scope="col">{text}</th>' for text in _HEAD)
-    residues = None if model is None else _residues_of(model, labels)
+    residues = None if model is None else residues_of(model, _labels_of(model, labels))
     table = f'<table class="measures"><tr><td></td>{head}</tr>{"".join(_row(row, residues) for row in rows)}</table>'
     text = escaped(fixed_text(rows))
     said = (
@@ -71,12 +72,16 @@ def _row(row: DomainRow, residues: Residues | None) -> str:
     return f'<tr><th scope="row">{swatch}Domain {row.domain}{listed}</th>{shown}</tr>'
 
 
-def _residues_of(model: Model, labels: DensityMap) -> Residues:
-    places = (model.positions - np.array(labels.origin)) / np.array(labels.voxel_size)
+def _labels_of(model: Model, labels: DensityMap) -> NDArray[np.int64]:
+    return labels_at((model.positions - np.array(labels.origin)) / np.array(labels.voxel_size), labels.density)
+
+
+def residues_of(model: Model, labels: NDArray[np.int64]) -> Residues:
+    """The residues of a model by the labels of its atoms, (n,), 0 for none; waters have none."""
     _, first, residue_of = np.unique(model.residue_of, return_index=True, return_inverse=True)
     chains, numbers = [str(name) for name in model.chains[first]], [int(number) for number in model.residues[first]]
     dry = [name not in WATERS for _, _, name, _, _ in atom_names(model)]
-    return residues_in(labels_at(places, labels.density) * dry, residue_of.reshape(-1), chains, numbers)
+    return residues_in(labels * dry, residue_of.reshape(-1), chains, numbers)
 
 
 def _pictures(labels: DensityMap, n: int) -> str:

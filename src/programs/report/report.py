@@ -34,8 +34,8 @@ from .sections import (
     run_section,
     training_section,
     verdict_section,
-    witness_section,
 )
+from .witness import witness_section
 
 REPORT_FILE = "report.html"
 NO_MATPLOTLIB = (
@@ -90,7 +90,7 @@ def write_report(
         pictures_section(kept[0], kept[1], generated, blur, initial.voxel_size),
         training_section(told),
         motion_section(told, motion),
-        witness_section(told),
+        witness_section(told, model),
         domains_section(run, model) if told.row is told.rows[best_checkpoint(told.rows)] else "",
         list_section("Warnings", told.texts("warnings")),
         run_section(told, blur),

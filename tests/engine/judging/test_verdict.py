@@ -98,6 +98,56 @@ def test_detail_is_compared_with_that_of_the_target_where_it_is_known():
     assert verdict.word == "doubtful" and "1.9 Å" in verdict.reasons[0]
 
 
+def _witness(shares, step=1000):
+    """Twelve pieces, the first of which are doubted."""
+    pieces = [
+        {
+            "place": [10.0 * k, 2.0, -3.0],
+            "share": share,
+            "fit": 0.2,
+            "best": 0.9,
+            "apart": 6.0 + k,
+            "doubt": "elsewhere",
+        }
+        for k, share in enumerate(shares)
+    ]
+    left = 12 - len(pieces)
+    rest = [{"place": [0.0] * 3, "share": 0.0, "fit": 0.9, "best": 0.9, "apart": 0.5, "doubt": None}] * left
+    return {"step": step, "doubted": sum(shares), "usual": 0.9, "pieces": pieces + rest}
+
+
+@pytest.mark.parametrize(
+    ("shares", "word"),
+    [
+        ((), "good"),
+        ((0.08,), "good"),
+        ((0.02, 0.02), "good"),
+        ((0.04, 0.02), "doubtful"),
+        ((0.2, 0.12), "doubtful"),
+        ((0.2, 0.14), "poor"),
+    ],
+)
+def test_pieces_that_fit_elsewhere_count_by_their_mass_but_one_alone_does_not(shares, word):
+    verdict = _judged(_rows(), witness=_witness(shares))
+    assert verdict.word == word
+    if not shares:
+        assert "All 12 pieces that were docked by themselves fit where the flow takes them." in verdict.reasons
+
+
+def test_what_the_witness_says_names_places_and_distance():
+    [text] = _judged(_rows(), witness=_witness((0.1, 0.05, 0.05, 0.05))).reasons
+    assert text == (
+        "Of 12 pieces that were docked by themselves, 4 with 25% of the mass do not fit where the flow takes them: "
+        "near (0, 2, -3); (10, 2, -3); (20, 2, -3) Å (x, y, z) and 1 more. Better fits are 8 Å away."
+    )
+    [told] = [text for text in _judged(_rows(), witness=_witness((0.08,))).reasons if "docked" in text]
+    assert "1 with 8% of the mass does not fit where the flow takes it" in told
+
+
+def test_a_witness_of_another_checkpoint_is_not_heard():
+    assert _judged(_rows(), witness=_witness((0.5, 0.4), step=900)) == _judged(_rows())
+
+
 @pytest.mark.parametrize(
     ("then", "last", "word"),
     [
