@@ -63,7 +63,23 @@ def draw_arrows(
     scale: float,
     color: Sequence[int],
 ) -> Surface:
-    """Open one surface model of arrows; session files have it as it is.
+    """Open one surface model of arrows; session files have it as it is.  Arguments and errors: see `arrows_model`."""
+    model = arrows_model(session, name, tails, tips, place, spacing, scale, color)
+    session.models.add([model])
+    return model
+
+
+def arrows_model(
+    session: Any,
+    name: str,
+    tails: np.ndarray,
+    tips: np.ndarray,
+    place: Place,
+    spacing: float,
+    scale: float,
+    color: Sequence[int],
+) -> Surface:
+    """Make one surface model of arrows, which is not yet open.
 
     Args:
         session: the ChimeraX session.
@@ -90,7 +106,6 @@ def draw_arrows(
     model.set_geometry(*combine_geometry_vnt(parts))
     model.color = np.array(color, np.uint8)
     model.position = place
-    session.models.add([model])
     return model
 
 

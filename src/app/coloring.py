@@ -81,13 +81,7 @@ def color_surface(
     path = map_path(subject.run, measure.file)
     if subject.end == "target" and not isinstance(volume.parent, MapSeries):
         _check_unmoved(subject)
-    _show(session, volume)
-    surfaces = [surface for surface in volume.surfaces if surface.vertices is not None and len(surface.vertices)]
-    if not surfaces or not volume.surface_shown:
-        raise UserError(
-            f"{model_text(volume)} shows no surface that could be coloured. Show one: "
-            f"volume #{volume.id_string} style surface"
-        )
+    surfaces = shown_surfaces(session, volume)
     values = _open_hidden(session, path, subject, measure)
     colors = palette_text(values, surfaces, measure, palette, limits)
     # Of the surfaces one by one, for "#1" would take other models below it too.
@@ -288,14 +282,25 @@ def _check_unmoved(subject: Subject) -> None:
 # Colours
 
 
-def _show(session: Any, volume: Volume) -> None:
-    """Show the map, of a series that frame, and make its surfaces."""
+def shown_surfaces(session: Any, volume: Volume) -> list[Any]:
+    """Show the map, of a series that frame, and make its surfaces.
+
+    Raises:
+        UserError: there are none.
+    """
     series = volume.parent
     if isinstance(series, MapSeries):
         run_command(session, f"vseries play #{series.id_string} jumpTo {series.maps.index(volume)}")
     elif not volume.display:
         run_command(session, f"show #!{volume.id_string} models")
     volume.update_drawings()
+    surfaces = [surface for surface in volume.surfaces if surface.vertices is not None and len(surface.vertices)]
+    if not surfaces or not volume.surface_shown:
+        raise UserError(
+            f"{model_text(volume)} shows no surface that could be coloured. Show one: "
+            f"volume #{volume.id_string} style surface"
+        )
+    return surfaces
 
 
 def _open_hidden(session: Any, path: Path, subject: Subject, measure: Measure) -> Volume:
@@ -321,6 +326,14 @@ def grid_of(path: Path) -> GridData:
     except Exception as error:  # ChimeraX's readers raise all kinds
         raise UserError(f"{path} cannot be read as a map: {error}") from error
     return grid
+
+
+def drop_key(session: Any) -> None:
+    """Take away the colour key that `color_surface` has shown."""
+    from chimerax.label.label2d import find_label
+
+    if session.ui.has_graphics and find_label(session, _TITLE) is not None:
+        run_command(session, f"2dlabels delete {_TITLE} ; key delete")
 
 
 def _show_key(session: Any, surface: Any, measure: Measure) -> None:

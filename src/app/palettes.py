@@ -4,6 +4,7 @@ displacement.mrc    how far the density there moves from start to end, Å
 strain.mrc          how much its surroundings change shape, 0 where they move as one rigid body
 volume_change.mrc   det F, how much its surroundings grow, 1 where they do not
 without_partner.mrc 1 in parts of the initial map that have no partner in the target, -1 in such of the target
+witness.mrc         Å, where docked pieces doubt the flow: how far away they fit better
 residual.mrc        density of the target that no motion explains, map units of the target
 """
 
@@ -43,6 +44,7 @@ MEASURES = {
     "strain": Measure("strain.mrc", "Strain (0: rigid)", ("#f0f0f0", "#a9c4e0", "#8362b0", "#43054f")),
     "volume": Measure("volume_change.mrc", "Volume change (1: none)", ("#2a62b0", "#f4f4f4", "#b5402a"), 1.0),
     "partner": Measure("without_partner.mrc", "No partner (1)", ("#f4f4f4", "#f4f4f4", "#d9772b")),
+    "witness": Measure("witness.mrc", "Docked elsewhere (Å)", ("#f4f4f4", "#e08214", "#7f2704")),
     "residual": Measure("residual.mrc", "Unexplained density", ("#7b3f98", "#f4f4f4", "#1f7f44"), 0.0),
 }
 

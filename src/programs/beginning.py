@@ -80,7 +80,7 @@ def begin(
         reporter.note(transport_path(device))
     comparison = Comparison(initial, target, *levels, device, validation, held_out, training.without_partner)
     ceiling = None if noise is None else _ceiling(noise, target, options.target_level, low_pass, reporter)
-    return training, Compared(initial, target, options.target_level, blur, comparison, ceiling)
+    return training, Compared(initial, target, options.target_level, blur, comparison, options.initial_level, ceiling)
 
 
 def _symmetry_of(

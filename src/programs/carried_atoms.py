@@ -36,7 +36,7 @@ class CarriedAtoms:
     """The atoms of one prediction; `carry` them before anything is written, then `write`."""
 
     def __init__(self, path: str, atoms: Atoms, model: Model | None) -> None:
-        self._path, self._atoms, self._model = path, atoms, model
+        self._path, self._atoms, self.model = path, atoms, model
         self._angles = angle_pairs(atoms.bonds)
 
     @classmethod
@@ -76,7 +76,7 @@ class CarriedAtoms:
                 f"{_xyz_text(np.array(density_map.origin))} Å. Fit the model into the map first."
             )
         if self._n_outside:
-            where = "the column support of the .csv file" if self._model else "the array support of the .npz file"
+            where = "the column support of the .csv file" if self.model else "the array support of the .npz file"
             reporter.warning(
                 f"{self._n_outside} of {n} atoms of {name} lie farther than {REACH:g} Å from all density of "
                 f"{density_map.name} above level {level:.4g}: the training saw nothing there, and their way is a "
@@ -93,8 +93,8 @@ class CarriedAtoms:
         frames, self._residuals = way(before, times)
         if self._atoms.groups is not None:
             frames = np.stack([move_rigidly(before, after, self._atoms.groups) for after in frames])
-        if self._model is not None:
-            check_they_fit(self._model, frames)
+        if self.model is not None:
+            check_they_fit(self.model, frames)
         self._frames, self._times = frames, np.array(times)
         pairs = {"bond_deviation": self._atoms.bonds, "angle_deviation": self._angles}
         self._report = {name: [rms_change(some, before, after) for after in frames] for name, some in pairs.items()}
@@ -109,14 +109,14 @@ class CarriedAtoms:
 
         order = slice(None, None, -1 if reverse else 1)
         report = {name: values[order] for name, values in self._report.items()}
-        if self._model is None:
+        if self.model is None:
             path = directory / f"{prefix}_atoms.npz"
             write_atomically(path, self._arrays(order, report))
         else:
-            path = directory / f"{prefix}_model{self._model.suffix}"
-            write_models(path, self._model, self._frames[order])
+            path = directory / f"{prefix}_model{self.model.suffix}"
+            write_models(path, self.model, self._frames[order])
             with reporter.doing_without(path.with_suffix(".csv").name):
-                write_atomically(path.with_suffix(".csv"), _table(self._model, self._support))
+                write_atomically(path.with_suffix(".csv"), _table(self.model, self._support))
         n_frames, n_atoms = self._frames.shape[:2]
         unsolved = int((~(self._residuals <= CLOSE_ENOUGH)).sum())
         if unsolved:

@@ -1,7 +1,9 @@
 """What a training run leaves behind at its end for people to judge it by: maps of the motion and the report.
 
 displacement.mrc, volume_change.mrc, strain.mrc, residual.mrc    see engine/judging/motion_maps.py
+witness.mrc    Å, where docked pieces doubt the flow: how far from it they fit better; else 0
 without_partner.mrc    1 in parts of the initial map that have no partner, -1 in such of the target; if there are any
+domains.mrc, domains.json    the parts that move as rigid bodies, see engine/judging/domain_table.py
 motion.npz     start and end, (n, 3) float32 each: x, y, z in Å in the initial map's frame, of some of the points
 report.html    see report/report.py
 """
@@ -9,12 +11,13 @@ report.html    see report/report.py
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..engine.files.run_directory import RunDirectory
 from ..engine.files.writing import write_atomically
+from ..engine.judging.domain_table import DOMAINS_FILE, LABELS_FILE, rows_of, write_rows
 from ..engine.judging.whole_motion import whole_motion
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import write_map
@@ -27,11 +30,28 @@ if TYPE_CHECKING:
     from ..engine.judging.comparison import Comparison, Measured
 
 PARTNERS_FILE = "without_partner.mrc"
-MOTION_FILES = ("displacement.mrc", "volume_change.mrc", "strain.mrc", "residual.mrc", PARTNERS_FILE, "motion.npz")
+WITNESS_FILE = "witness.mrc"
+MOTION_FILES = (
+    "displacement.mrc",
+    "volume_change.mrc",
+    "strain.mrc",
+    "residual.mrc",
+    WITNESS_FILE,
+    PARTNERS_FILE,
+    LABELS_FILE,
+    DOMAINS_FILE,
+    "motion.npz",
+)
 _MOST_ARROWS = 2000
 
 
-def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter: Reporter) -> None:
+def conclude(
+    run: RunDirectory,
+    compared: Compared,
+    measured: Measured,
+    reporter: Reporter,
+    witness: dict[str, Any] | None = None,
+) -> None:
     """Write all of them for one checkpoint, after run.json has been; what cannot be written is said and left out.
 
     Args:
@@ -39,17 +59,26 @@ def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter
         compared: the maps.
         measured: what was measured of that checkpoint.
         reporter: is told where the report is, and what is missing.
+        witness: of that checkpoint, as run.json has it.
     """
     from ..engine.docking.partners import map_of_parts
-    from ..engine.judging.motion_maps import motion_maps, write_motion_maps
+    from ..engine.judging.motion_maps import motion_maps, spread_over, write_motion_maps
 
     initial, target, target_level, blur, comparison = compared[:5]
     with reporter.doing_without("The maps of the motion"):
         maps = motion_maps(initial, target, target_level, comparison.support, measured, blur)
         write_motion_maps(run.path, maps)
+    if witness is not None:
+        from ..engine.judging.witness import doubt_at
+
+        with reporter.doing_without(WITNESS_FILE):
+            doubt = doubt_at(witness, comparison.support, initial)
+            write_map(run / WITNESS_FILE, spread_over(initial, comparison.support, doubt))
     if comparison.without_partner:
         with reporter.doing_without(PARTNERS_FILE):
             write_map(run / PARTNERS_FILE, map_of_parts(comparison.without_partner, initial))
+    with reporter.doing_without("The domains"):
+        write_domains(run, initial, comparison, measured)
     with reporter.doing_without(MOTION_FILES[-1]):
         _write_motion(run, initial, comparison, measured)
     with reporter.doing_without("The report"):
@@ -63,6 +92,19 @@ def conclude(run: RunDirectory, compared: Compared, measured: Measured, reporter
         motion = Motion(comparison.weights, measured.displacement, measured.volume_change, whole)
         step = measured.measures.step
         reporter.note(write_report(run / REPORT_FILE, run, initial, target, measured.generated, step, motion))
+
+
+def write_domains(run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured) -> None:
+    """Find the rigid domains of the flow that was measured, and write both files."""
+    from ..engine.judging.motion_maps import nearest_points
+    from ..engine.judging.rigid_domains import rigid_domains
+    from ..engine.maps.mrc_file import write_map
+
+    support, size = comparison.support, initial.voxel_size
+    found = rigid_domains(support, measured.displacement, comparison.weights, size, initial.origin)
+    nearest = nearest_points(support, initial.grid_shape, size)
+    write_map(run / LABELS_FILE, initial.with_density(np.where(nearest < 0, 0, found.labels[nearest] + 1)))
+    write_rows(run / DOMAINS_FILE, rows_of(found))
 
 
 def _write_motion(run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..engine.docking.partners import Part
     from ..engine.flow.velocity import Field
     from ..engine.judging.comparison import Comparison, Measured
+    from ..engine.judging.witness import Witness
 
 _SHOWN = ("correlation", "resolution", "transport_distance", "strain", "folded", "held_out", "validation")
 
@@ -33,6 +34,7 @@ class Compared(NamedTuple):
     target_level: float
     blur: float  # Å, standard deviation of the Gaussian that makes the initial map as coarse as the target
     comparison: Comparison
+    initial_level: float = 0.0
     ceiling: float | None = None  # correlation that the target's noise leaves, where half maps say what it is
 
 
@@ -52,6 +54,7 @@ class History:
         self._run, self._weights = run, dict[int, str]()
         self._curves: list[tuple[int, np.ndarray]] = []
         self._last: Measured | None = None
+        self._witness: tuple[int, Witness] | None = None  # and the step that it is on
         with contextlib.suppress(InputError, OSError):  # a new run, or files that cannot be used: there will be others
             weights = {int(key): name for key, name in run.read().get("checkpoints", {}).items()}
             self.rows = [row for row in read_metrics(run / METRICS_FILE) if row.step < step and row.step in weights]
@@ -105,8 +108,27 @@ class History:
             return None
         best, size = best_checkpoint(self.rows), self.compared.initial.voxel_size
         lonely = [part["text"] for part in self.without_partner()]
-        verdict = verdict_on(self.rows, best, size, without_partner=lonely)
+        verdict = verdict_on(self.rows, best, size, without_partner=lonely, witness=self.witness())
         return {"word": verdict.word, "reasons": list(verdict.reasons)}
+
+    def ask_witness(self, seed: int) -> None:
+        """Dock pieces of the initial by themselves and compare with the flow of the best checkpoint; takes a while."""
+        from ..engine.judging.witness import witness_of
+
+        best = self.best()
+        if best is not None:
+            initial, target, target_level, blur, comparison = self.compared[:5]
+            levels = (self.compared.initial_level, target_level)
+            field = self._field(best["weights"])
+            witness = witness_of(initial, target, levels, blur, field, comparison.device, seed)
+            self._witness = best["step"], witness
+
+    def witness(self) -> dict[str, Any] | None:
+        """What the witness says of the best checkpoint, if it has been asked, as run.json has it."""
+        best = self.best()
+        if best is None or self._witness is None or self._witness[0] != best["step"]:
+            return None
+        return {"step": best["step"], **self._witness[1].to_dict(self.compared.initial)}
 
     def without_partner(self) -> list[dict[str, Any]]:
         """Parts that are left out, as run.json has them."""

@@ -166,6 +166,7 @@ class _Keeper:
             "best": self._history.best(),
             "verdict": self._history.verdict(),
             "without_partner": self._history.without_partner(),
+            "witness": None,
             "notes": self._told_before["notes"] + self._reporter.notes,
             "warnings": self._told_before["warnings"] + self._reporter.warnings,
             "checkpoints": self._history.checkpoints(),
@@ -189,6 +190,8 @@ class _Keeper:
         state = self.last_state()
         self.save(state, weights=FINAL_WEIGHTS)
         if self._content["reports"]:
+            if state == "finished":
+                self._ask_witness()
             self._conclude()
         training, path = self._training, self._run.path
         text = f"{FINAL_WEIGHTS} is in {path}."
@@ -218,12 +221,20 @@ class _Keeper:
         """The directory to name to --resume: that of all legs, if this is one of several."""
         return self._run.path.parent if "leg" in self._content else self._run.path
 
+    def _ask_witness(self) -> None:
+        """What docking says of the flow, and the verdict with it."""
+        with self._reporter.doing_without("The witness"):
+            self._history.ask_witness(self._options.seed)
+            self._content |= {"witness": self._history.witness(), "verdict": self._history.verdict()}
+            self._run.write(self._content)
+
     def _conclude(self) -> None:
         """Maps of the motion and the report; what they lack is no loss to the training."""
         with self._reporter.doing_without("The maps of the motion and the report"):
             measured = self._history.measured_of_best()
             if measured is not None:
-                conclude(self._run, self._history.compared, measured, self._reporter)
+                witness = self._content["witness"]
+                conclude(self._run, self._history.compared, measured, self._reporter, witness)
 
     def _remove_earlier_end(self, weights: str) -> None:
         """What a run had left at its end, once it has gone on beyond; not before, for that may fail."""

@@ -126,7 +126,8 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
         with reporter.doing_without("The report"):
             from .report.report import report_of_prediction
 
-            told = report_of_prediction(directory, weights, density_map, options.initial_map, end)
+            model = None if atoms is None else atoms.model
+            told = report_of_prediction(directory, weights, density_map, options.initial_map, end, model)
             if told is not None:
                 reporter.note(told)
     state = "stopped" if stop else "finished"

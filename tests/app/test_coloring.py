@@ -439,3 +439,7 @@ def test_after_a_training_the_log_leads_to_the_colours(session, run, home, pair)
     assert (f"cxcmd:cryotrans%20color%20%23{number}%20by%20strain" in said(session, "info")) == has_maps
     for by in MEASURES.keys() - {"partner"} if has_maps else ():
         run(f"cryotrans color #{number} by {by}")
+    has_domains = (job.folder / "domains.json").is_file()
+    assert (f"cxcmd:cryotrans%20domains%20%23{number}" in said(session, "info")) == has_domains
+    if has_domains:
+        assert run(f"cryotrans domains #{number}")[0]["domain"] == 1

@@ -38,6 +38,7 @@ LEFT_OUT = {
     "metrics.csv": "metrics.csv had to be left out",
     "fsc.csv": "fsc.csv had to be left out",
     "strain.mrc": "The maps of the motion had to be left out",
+    "domains.json": "The domains had to be left out",
     "motion.npz": "motion.npz had to be left out",
     "report.html": "The report had to be left out",
 }

@@ -13,6 +13,7 @@ from chimerax.core.commands import (
     Bounded,
     CmdDesc,
     ColorArg,
+    ColormapArg,
     EnumOf,
     FloatArg,
     OpenFileNameArg,
@@ -34,6 +35,7 @@ from .arguments import COUNT, FRAMES, PIXELS, POSITIVE, DeviceArg, MapsInOrderAr
 from .arrows import arrows
 from .color import color
 from .demo import demo
+from .domains import domains
 from .install import install
 from .movie import movie
 from .predict import predict
@@ -72,6 +74,12 @@ _COLOR_KEYWORDS = [
     ("key", BoolArg),
 ]
 _ARROWS_KEYWORDS = [("run", OpenFolderNameArg), ("spacing", POSITIVE), ("color", ColorArg), ("scale", POSITIVE)]
+_DOMAINS_KEYWORDS = [
+    ("model", StructureArg),
+    ("run", OpenFolderNameArg),
+    ("arrows", BoolArg),
+    ("palette", ColormapArg),
+]
 _RESUME_KEYWORDS = [
     ("steps", COUNT),
     ("frames", FRAMES),
@@ -120,6 +128,14 @@ COMMANDS = {
             "required": [("maps", MapsArg)],
             "keyword": _ARROWS_KEYWORDS,
             "synopsis": "Draw arrows from where density starts to where it ends",
+        },
+    ),
+    "cryotrans domains": _Command(
+        domains,
+        {
+            "required": [("maps", MapsArg)],
+            "keyword": _DOMAINS_KEYWORDS,
+            "synopsis": "Color the parts that move as rigid bodies and list how they turn",
         },
     ),
     "cryotrans stop": _Command(

@@ -53,10 +53,9 @@ def motion_maps(
         support: (n, 3), of that `Comparison`.
         measured: what it measured.
     """
-    nearest = nearest_points(support, initial.grid_shape, initial.voxel_size)
 
     def spread(values: NDArray[np.float64], elsewhere: float) -> DensityMap:
-        return initial.with_density(np.where(nearest < 0, elsewhere, values[nearest]))
+        return spread_over(initial, support, values, elsewhere)
 
     unexplained = residual(measured.generated, above_level(target, target_level), blur / voxel_side(initial.voxel_size))
     return MotionMaps(
@@ -65,6 +64,14 @@ def motion_maps(
         strain=spread(measured.strain, 0),
         residual=initial.with_density(unexplained),
     )
+
+
+def spread_over(
+    initial: DensityMap, support: NDArray[np.int64], values: NDArray[np.float64], elsewhere: float = 0.0
+) -> DensityMap:
+    """A map of what is known at points, (n, 3) voxels and (n,), and of the nearest one within three voxels of them."""
+    nearest = nearest_points(support, initial.grid_shape, initial.voxel_size)
+    return initial.with_density(np.where(nearest < 0, elsewhere, values[nearest]))
 
 
 def write_motion_maps(directory: Path, maps: MotionMaps) -> list[str]:

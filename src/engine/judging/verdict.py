@@ -15,6 +15,7 @@ The word is that of the worst finding:
     folded                above 2 % of the mass               above 8 %
     mass outside          above 1 %                           above 10 %
     no partner            a part of either map has none       -
+    witness               doubts above 5 % of the mass        above a third
     held-out correlation  falls by 0.02 after the best step   by 0.1; 0.02 below the start's; 0.15 below
                                                               the correlation
     validation            coarser by 10 % after the best      by 50 %
@@ -33,8 +34,9 @@ checkpoint, of a correlation of 0.85 and a strain of 0.14, was at 2.4 Å.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any, NamedTuple
 
 from ..flow.price import TOLERABLE_STRAIN, price
 from .measures import Measures
@@ -52,6 +54,8 @@ _HELD_OUT_FALL = (0.02, 0.1)
 _HELD_OUT_BELOW = 0.15
 _VALIDATION_RISE = (1.1, 1.5)
 _STILL_GAINING = 0.01  # in a tenth of the steps
+_MOST_DOUBTED = (0.05, 0.33)
+_MOST_PLACES = 3
 _AT_REST = 0.02  # strain of a network's random start
 _SAME_RESOLUTION = 1.02
 
@@ -89,6 +93,7 @@ def verdict_on(
     voxel_size: tuple[float, float, float],
     target_resolution: float | None = None,
     without_partner: Sequence[str] = (),
+    witness: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Say whether the morph of the best checkpoint can be believed; the rules are in the module's text.
 
@@ -98,6 +103,7 @@ def verdict_on(
         voxel_size: (z, y, x), Å.
         target_resolution: Å, if the user knows it.
         without_partner: a sentence on each part of a map that has no partner in the other.
+        witness: what docked pieces say of the best checkpoint, see `Witness.to_dict`; of another one it is left out.
     """
     row = rows[best]
     if any(math.isnan(value) for value in (row.correlation, row.strain, row.transport_distance)):
@@ -109,6 +115,7 @@ def verdict_on(
         *(_Finding(1, text) for text in without_partner),
         *_arrival(row, start, max(voxel_size), target_resolution),
         *_deformation(row),
+        *_testimony(row, witness),
         *_course(rows, best, start),
     ]
     worst = max(finding.severity for finding in findings)
@@ -176,6 +183,28 @@ def _deformation(row: Measures) -> Iterator[_Finding]:
         yield _Finding(
             severity, f"Space is turned inside out for {row.folded:.1%} of the mass (folded), which no motion does."
         )
+
+
+def _testimony(row: Measures, witness: Mapping[str, Any] | None) -> Iterator[_Finding]:
+    """Do pieces that are docked by themselves come to where the flow takes them?"""
+    if witness is None or witness["step"] != row.step:
+        return
+    pieces, doubted = witness["pieces"], witness["doubted"]
+    severity = _above(doubted, _MOST_DOUBTED)
+    doubtful = [piece for piece in pieces if piece["doubt"]]
+    if not doubtful:
+        yield _Finding(0, f"All {len(pieces)} pieces that were docked by themselves fit where the flow takes them.")
+        return
+    places = "; ".join("({:.0f}, {:.0f}, {:.0f})".format(*piece["place"]) for piece in doubtful[:_MOST_PLACES])
+    more = f" and {len(doubtful) - _MOST_PLACES} more" if len(doubtful) > _MOST_PLACES else ""
+    text = (
+        f"{len(doubtful)} of {len(pieces)} pieces that were docked by themselves, {doubted:.0%} of the mass, do not "
+        f"fit where the flow takes them: near {places}{more} Å (x, y, z)."
+    )
+    elsewhere = [piece["apart"] for piece in doubtful if piece["doubt"] == "elsewhere"]
+    if elsewhere:
+        text += f" They fit better {median(elsewhere):.0f} Å away."
+    yield _Finding(severity, text)
 
 
 def _course(rows: Sequence[Measures], best: int, start: Measures | None) -> Iterator[_Finding]:

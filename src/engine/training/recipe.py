@@ -204,7 +204,7 @@ class AutoTraining:
         for i, begun in enumerate(self._starts):
             text = f"start {i + 1} of {len(self._starts)}, {begun}" if len(self._starts) > 1 else str(begun)
             if begun.flow == "docked":  # it is near already: what is coarser would lead it astray
-                how = (sizes[0], 300, *_REFINING_RATES[:2], blurs[0])
+                how = (sizes[0], 200, *_REFINING_RATES[:2], blurs[0])
                 stages.append(Stage(f"{text}: correlation", i, "correlation", *how))
                 continue
             blur = coarse * voxel / _BLUR_SLOPES

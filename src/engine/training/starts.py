@@ -9,7 +9,7 @@ from ..flow.symmetry import Symmetry
 from ..options.training import TrainingOptions
 
 _CUTS, _CUTS_OF_LARGE = 4, 2  # sets of supervoxels that are docked: one of them may have its borders right
-_LARGE = 150_000.0  # Å³ above the level: 100 kDa and more
+_LARGE = 25_000.0  # Å³ above the level, which at a usual one is a fifth of the molecule: 100 kDa and more
 _NEARLY_ALL, _MOST = 0.95, 0.9  # scores above which no network is tried, no trained domains
 _DOMAINS = (12, 24)
 _DOMAINS_OF_A_UNIT = (4, 8)  # where there is a symmetry

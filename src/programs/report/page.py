@@ -48,6 +48,8 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 small { display: block; font-size: 12.5px; font-weight: 400 }
 .pictures { display: grid; grid-template-columns: 58px repeat(5, minmax(0, 1fr)); gap: 6px; align-items: center }
 .pictures img { width: 100%; display: block; border-radius: 5px }
+.three { grid-template-columns: repeat(3, minmax(0, 220px)); margin: 12px 0 0 }
+.swatch { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 8px }
 .head { text-align: center; font-size: 13px } .side { font-size: 13px }
 .more { color: var(--second) } .less { color: var(--first) }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); gap: 18px 24px;
@@ -60,7 +62,8 @@ dd { margin: 0; overflow-wrap: anywhere }
 pre { background: var(--paper); padding: 10px 12px; border-radius: 6px; white-space: pre-wrap;
   overflow-wrap: anywhere; font-size: 13px; margin: 14px 0 0 }
 @media (max-width: 620px) { dl { display: block } dd { margin-bottom: 6px }
-  .pictures { grid-template-columns: repeat(5, minmax(0, 1fr)) } .pictures > :first-child { display: none }
+  .pictures { grid-template-columns: repeat(5, minmax(0, 1fr)) } .pictures > span:first-child { display: none }
+  .three { grid-template-columns: repeat(3, minmax(0, 1fr)) }
   .side { grid-column: 1 / -1 } .head { font-size: 10px } }
 @media print { body { background: none } section { break-inside: avoid } }
 """

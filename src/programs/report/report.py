@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engine.carrying.model_file import Model
 from ...engine.errors import InputError
 from ...engine.files.run_directory import FINAL_WEIGHTS, RunDirectory
 from ...engine.files.writing import write_atomically
 from ...engine.judging.tables import METRICS_FILE
+from ...engine.judging.verdict import best_checkpoint
 from ...engine.maps.density_map import DensityMap
 from ...engine.maps.grids import assume_grid_of, on_grid_of
 from ...engine.maps.mrc_file import read_map
 from ...engine.maps.preparation import above_level
 from ..provenance import digest
 from .contents import Motion, read_run
+from .domains import domains_section
 from .page import is_report, page
 from .sections import (
     figures_section,
@@ -31,6 +34,7 @@ from .sections import (
     run_section,
     training_section,
     verdict_section,
+    witness_section,
 )
 
 REPORT_FILE = "report.html"
@@ -47,6 +51,7 @@ def write_report(
     generated: NDArray[np.float32],
     step: int | None = None,
     motion: Motion | None = None,
+    model: Model | None = None,
 ) -> str:
     """Write the report of a run, in the place of an earlier one.
 
@@ -60,6 +65,7 @@ def write_report(
         generated: (nz, ny, nx), the initial map carried to t = 1.
         step: of the checkpoint that `generated` is of; the best one by default.
         motion: of the same, for the histograms.
+        model: an atomic model that fits the initial map, to say which residues the domains have.
     Returns:
         A sentence for the user: where the report is, or why there is none.
     Raises:
@@ -84,6 +90,8 @@ def write_report(
         pictures_section(kept[0], kept[1], generated, blur, initial.voxel_size),
         training_section(told),
         motion_section(told, motion),
+        witness_section(told),
+        domains_section(run, model) if told.row is told.rows[best_checkpoint(told.rows)] else "",
         list_section("Warnings", told.texts("warnings")),
         run_section(told, blur),
     ]
@@ -92,7 +100,9 @@ def write_report(
     return f"Verdict: {told.verdict.word}. {told.verdict.reasons[0]} The report is {path}."
 
 
-def report_of_prediction(directory: Path, weights: Path, initial: DensityMap, path: str, end: Path) -> str | None:
+def report_of_prediction(
+    directory: Path, weights: Path, initial: DensityMap, path: str, end: Path, model: Model | None = None
+) -> str | None:
     """The same beside the frames of a prediction, where the weights lie in a run and the map is the run's initial map.
 
     Args:
@@ -100,6 +110,7 @@ def report_of_prediction(directory: Path, weights: Path, initial: DensityMap, pa
         weights: the weight file.
         initial, path: the map that was carried, and its file.
         end: the frame at t = 1.
+        model: that was carried along.
     Returns:
         A sentence for the user; None where there is nothing to report on.
     Raises:
@@ -123,7 +134,7 @@ def report_of_prediction(directory: Path, weights: Path, initial: DensityMap, pa
         generated = read_map(end).density
     except (InputError, KeyError, TypeError, AttributeError, ValueError) as error:
         return f"No report is written: the files of the run in {run.path} do not say enough ({error})."
-    return write_report(directory / REPORT_FILE, run, initial, target, generated, step)
+    return write_report(directory / REPORT_FILE, run, initial, target, generated, step, model=model)
 
 
 def _blur(chosen: float | None, initial: DensityMap, target: DensityMap) -> float:

@@ -162,6 +162,33 @@ def motion_section(told: Run, motion: Motion | None) -> str:
     return _section("Motion", f'<p>{text}</p><div class="charts">{charts}</div>')
 
 
+def witness_section(told: Run) -> str:
+    """Pieces that were docked by themselves, those that doubt the flow one by one."""
+    witness = told.content.get("witness")
+    if not witness or witness["step"] != told.row.step:
+        return ""
+    pieces = witness["pieces"]
+    doubtful = sorted((piece for piece in pieces if piece["doubt"]), key=lambda piece: -piece["share"])
+    text = (
+        f"{len(pieces)} pieces of the initial map, balls of 12 Å, were docked into the target by themselves, over all "
+        f"turns and places. A piece is doubted if it fits ill where the flow takes it and far better elsewhere, or if "
+        f"it fits nowhere. The local correlation that is usual in this run is {witness['usual']:.2f}. "
+    )
+    if not doubtful:
+        return _section("Witness", f"<p>{text}All of them fit where the flow takes them.</p>")
+    rows = [
+        "<tr><td>{:.1f}, {:.1f}, {:.1f}</td><td>{:.1%}</td><td>{:.2f}</td><td>{:.2f}</td><td>{:.1f} Å</td></tr>".format(
+            *piece["place"], piece["share"], piece["fit"], piece["best"], piece["apart"]
+        )
+        for piece in doubtful
+    ]
+    head = "<tr><th>place, x, y, z (Å)</th><th>mass</th><th>fits here</th><th>best fit</th><th>that far away</th></tr>"
+    text += (
+        f"Of {len(doubtful)} it is doubted, which hold {witness['doubted']:.0%} of the mass; witness.mrc shows them:"
+    )
+    return _section("Witness", f'<p>{text}</p><table class="measures">{head}{"".join(rows)}</table>')
+
+
 def run_section(told: Run, blur: float) -> str:
     content, options = told.content, told.content["options"]
     versions = content.get("versions") or {}
