@@ -4,6 +4,7 @@
 PYTHON ?= python3
 CHIMERAX ?= $(shell command -v chimerax || command -v ChimeraX)
 PYTEST_ARGS ?=
+PAIRS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -12,11 +13,12 @@ READY := $(VENV)/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test lint wheel install clean
+.PHONY: help demo test accuracy lint wheel install clean
 
 help:
 	@echo "make demo      a small example, from two maps to a pseudo-trajectory"
 	@echo "make test      all the tests that can run here"
+	@echo "make accuracy  trainings on known pairs against the truth, PAIRS=\"folder ...\" (an hour or two; goes on where it was)"
 	@echo "make lint      ruff and mypy"
 	@echo "make wheel     the bundle's wheel, in dist/ (needs Python 3.11 on Linux x86_64)"
 	@echo "make install   the bundle, into the ChimeraX on PATH or in CHIMERAX="
@@ -29,6 +31,10 @@ demo: $(READY)
 test: $(READY)
 	$(PY) -m pytest --ignore tests/app $(PYTEST_ARGS) tests
 	$(PY) -m pytest $(PYTEST_ARGS) tests/app
+
+accuracy: $(READY)
+	@test -n "$(PAIRS)" || { echo "Which pairs? make accuracy PAIRS=\"folder ...\": see benchmarks/accuracy.py"; exit 1; }
+	$(PY) benchmarks/accuracy_table.py benchmarks/accuracy.csv $(PAIRS)
 
 lint: $(READY)
 	$(PY) -m ruff check .

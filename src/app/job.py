@@ -293,6 +293,8 @@ class CryoTransJob(BackgroundTask):
                 lines.append(f"Where it moves: {colors[0]}; where it stretches: {colors[1]}")
                 if (self.folder / "domains.json").is_file():
                     lines.append(f"What moves as rigid bodies: {link(f'cryotrans domains {series}')}")
+                if (self.folder / "without_partner.mrc").is_file():
+                    lines.append(f"What has no partner: {link(f'cryotrans color {series} by partner')}")
             if self.carried is not None and self._framed is not None and self._framed["atoms"]["n_outside"]:
                 lines.append(f"Atoms by support: {link(f'color byattribute {ATTRIBUTE} #{self.carried.id_string}')}")
         elif self._framed is not None and self._framed["files"]:

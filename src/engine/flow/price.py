@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the programs' help reads the price, and shall not wait for PyTorch
+    from torch import Tensor
 
 TOLERABLE_STRAIN = 0.27  # see `overall_strain`
 _MOST_THAT_COUNTS = 0.5

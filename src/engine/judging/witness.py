@@ -10,9 +10,8 @@ fits ill where the flow takes it and far better elsewhere:
     best       the highest that was found: docked, or uphill from where the flow takes it
 
 The fit of a right flow depends on noise and resolution, but not on the place: what is usual is the upper quartile of
-the pieces' fits, and all is measured by it.  The limits
-part pieces that lay right (within 2 Å) and wrong (beyond 3 Å) in trainings of eight proteins, finished and broken off,
-see docs/accuracy.md.
+the pieces' fits, and all is measured by it.  The limits part pieces that lay right (within 2 Å) and wrong (beyond 3 Å)
+in trainings of nine pairs of maps, finished and broken off, see docs/accuracy.md.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ _COARSE_VOXEL = 5.0  # Å, at most, in the starts
 _COARSE_POINTS = 3000  # at most, in the starts; for these, voxels may be larger
 _STEPS_TO_JUDGE = 50  # a stage ends when this many steps have gained less than a share of all it has gained
 _LEAST_GAIN = 0.01
+_MANY_POINTS, _FEWEST_STEPS = 30_000, 120  # of a refinement: with more points fewer steps, but not below
 _POINTS_OF_A_DOMAIN = 4  # at least
 _RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, of the starts
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
@@ -212,8 +213,10 @@ class AutoTraining:
             stages.append(Stage(f"{text}: correlation", i, "correlation", coarse, 100, 1e-3, 3e-4, blur))
         rates = zip(_REFINING_RATES, _REFINING_RATES[1:])
         for name, blur, size, n_steps, (first, last) in zip(names, blurs, sizes, (300, 400, 400), rates):
-            text = f"refinement at {name} detail"
-            stages.append(Stage(text, None, "correlation", size, n_steps, first, last, blur, margin=int(blur == 0)))
+            text, margin = f"refinement at {name} detail", int(blur == 0)
+            n_points = len(self._pair(size, margin).weights)
+            n_steps = max(_FEWEST_STEPS, min(n_steps, round(n_steps * _MANY_POINTS / n_points)))
+            stages.append(Stage(text, None, "correlation", size, n_steps, first, last, blur, margin))
         return stages
 
     def _pair(self, bin_size: int, margin: int) -> PreparedPair:
