@@ -39,7 +39,8 @@ def witness_section(told: Run, model: Model | None = None) -> str:
     text += f"Doubted: {len(doubtful)}, with {witness['doubted']:.0%} of the mass; witness.mrc shows them."
     residues = None if model is None else _residues_of(model, pieces)
     rows = "".join(_row(pieces[k], k + 1, residues) for k in doubtful)
-    head = "".join(f'<th scope="col">{words}</th>' for words in _HEAD)
+    head = f'<th scope="col" style="text-align:left">{_HEAD[0]}</th>'  # over places, which stand on the left
+    head += "".join(f'<th scope="col">{words}</th>' for words in _HEAD[1:])
     return _section(f'<p>{text}</p><table class="measures"><tr>{head}</tr>{rows}</table>')
 
 
