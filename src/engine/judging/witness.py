@@ -39,7 +39,7 @@ _FEWEST, _MOST = 12, 40  # pieces
 _BALL = 12.0  # Å, radius: 60 residues or so
 _FINE_VOXEL = 2.0  # Å, at least, where fits are compared
 _TURNS = 1200  # 15° apart
-_POSES = (6, 0)  # of each piece, that are moved uphill
+_POSES, _FINE_POSES = 5, 2  # of each piece, that are moved uphill in the coarse maps, and of these in the fine ones
 _BETTER = 0.15  # correlation by which another pose must fit better
 _ELSEWHERE = 3.0  # Å from where the flow takes the piece
 _FITS_ILL, _FITS_NOWHERE = 0.85, 0.7  # of the usual fit
@@ -185,6 +185,10 @@ def _docked(coarse: CoarsePair, fine: CoarsePair, centres: Tensor, ratio: float,
     """The best poses of what lies round the centres, found in the coarse maps and moved uphill in the fine ones."""
     places, _ = points_above(coarse.target, _MOLECULE * float(coarse.target.max()))
     coarse_ball = Mask(_BALL / coarse.voxel, coarse.initial)
-    poses, _ = dock(coarse.initial, coarse.target, centres, places, coarse_ball, _TURNS, _POSES, coarse.voxel)
-    poses, _ = refine(coarse.initial, coarse.target, poses, coarse_ball)
-    return refine(fine.initial, fine.target, poses.scaled(ratio), ball)
+    poses, _ = dock(coarse.initial, coarse.target, centres, places, coarse_ball, _TURNS, (_POSES, 0), coarse.voxel)
+    poses, fits = refine(coarse.initial, coarse.target, poses, coarse_ball)
+    best = []
+    for centre in centres:
+        own = torch.nonzero((poses.centres - centre).norm(dim=1) < 1e-3)[:, 0]
+        best.append(own[fits[own].argsort(descending=True)[:_FINE_POSES]])
+    return refine(fine.initial, fine.target, poses.chosen(torch.cat(best)).scaled(ratio), ball)
