@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import torch
 
 from .errors import InputError, named
@@ -28,6 +29,9 @@ def choose_device(name: str = "auto", gpu: int | None = None) -> tuple[torch.dev
     """
     # Tails of Gaussians and of softmax run into denormal numbers, with which Intel's processors compute far more
     # slowly: steps of many points took five times as long.  None of them matters.
+    # NumPy looks at them when it is first asked for a type's limits, and would warn.
+    for kind in (np.float16, np.float32, np.float64, np.longdouble):
+        np.finfo(kind)
     torch.set_flush_denormal(True)
     if gpu is not None and gpu < 0:
         raise InputError(

@@ -1,5 +1,9 @@
 """Which device is chosen, and what is said of it."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -97,3 +101,16 @@ def test_little_work_gets_one_thread_and_much_gets_all():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_denormal_numbers_are_zero_and_numpy_does_not_complain():
+    """In a process of its own: what NumPy has looked at once it does not look at again."""
+    code = (
+        "import warnings; warnings.simplefilter('error'); import numpy as np, torch\n"
+        "from chimerax.cryotrans.engine.device import choose_device\n"
+        "choose_device('cpu'); np.finfo(np.float32); np.finfo(np.float64); np.spacing(1.0)\n"
+        "print(float((torch.full((4,), 1e-39) * 0.5).sum()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert float(done.stdout) == 0 or platform.machine() not in ("x86_64", "AMD64")
