@@ -38,6 +38,7 @@ from ..flow.velocity import Field
 from ..maps.density_map import DensityMap, voxel_side
 from ..maps.preparation import PreparedPair, prepare
 from ..options.training import TrainingOptions
+from .rivals import rival_of
 from .starts import Start, starts_of
 from .training import Training
 
@@ -45,7 +46,7 @@ _COARSE_VOXEL = 5.0  # Å, at most, in the starts
 _COARSE_POINTS = 3000  # at most, in the starts; for these, voxels may be larger
 _STEPS_TO_JUDGE = 50  # a stage ends when this many steps have gained less than a share of all it has gained
 _LEAST_GAIN = 0.01
-_MANY_POINTS, _FEWEST_STEPS = 30_000, 120  # of a refinement: with more points fewer steps, but not below
+_MANY_POINTS, _FEWEST_STEPS = 50_000, 120  # of a refinement: with more points fewer steps, but not below
 _POINTS_OF_A_DOMAIN = 4  # at least
 _RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, of the starts
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
@@ -343,10 +344,24 @@ class AutoTraining:
                 f"Correlation of the starts at fine detail, less the price of strain and folds: {said}. "
                 f"Going on with {starts[best]}.{self._who_won(starts[best])}"
             )
+            self._tell_of_a_rival(starts, scores, best)
         field = field_of_state(self._ended[best]["field"])
         if isinstance(field, DomainField) and self.options.flow == "both":  # auto: it costs much and mends little
             return CombinedField(field, new_network(self.options, field.symmetry))
         return field
+
+    def _tell_of_a_rival(self, starts: list[Start], scores: list[float], best: int) -> None:
+        pair = self._pair(next(stage.bin_size for stage in self.stages if stage.start is not None), 0)
+        points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
+        weights = torch.from_numpy(pair.weights).to(points)
+        fields = [field_of_state(ended["field"]).to(self._device) for ended in self._ended]
+        side = max(self._maps[0].grid_shape) * self._voxel_size
+        if rival := rival_of(fields, scores, best, points, weights, side):
+            other, share, apart = rival
+            self.notes.append(
+                f"Two ways explain the target almost equally well: {starts[other]} ({scores[other]:.3f} against "
+                f"{scores[best]:.3f}) takes {share:.0%} of the mass elsewhere, {apart:.0f} Å away in the mean."
+            )
 
     def _who_won(self, winner: Start) -> str:
         """A sentence on the symmetry, where flows with and without it have competed."""
