@@ -35,7 +35,7 @@ from ..maps.sampling import sample
 
 _MOLECULE = 0.2  # of the maximum: voxels that pieces are cut from, and where they may go
 _PIECE = 4500.0  # Å³ a centre; neighbouring balls overlap
-_FEWEST, _MOST = 12, 40  # pieces
+_FEWEST, _MOST = 8, 40  # pieces
 _BALL = 12.0  # Å, radius: 60 residues or so
 _FINE_VOXEL = 2.0  # Å, at least, where fits are compared
 _TURNS = 1200  # 15° apart
