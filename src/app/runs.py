@@ -33,7 +33,9 @@ from .background import BackgroundTask
 from .markup import quoted
 from .settings import remember_run, user_settings
 
-_MAP_FILES = re.compile(r"(initial|validation|(initial|target)_mask|half_[12]|target(_\d+)?)\.mrc|models\.json")
+_MAP_FILES = re.compile(
+    r"(initial|validation|segments|(initial|target)_mask|half_[12]|target(_\d+)?)\.mrc|models\.json"
+)
 _METADATA_KEY = "CryoTRANS runs"
 
 
@@ -77,6 +79,10 @@ class Run:
     def mask_path(self, key: str) -> Path:
         """Of the mask of the initial map ("initial") or of the target ("target")."""
         return self.folder / "maps" / f"{key}_mask.mrc"
+
+    @property
+    def segments_path(self) -> Path:
+        return self.folder / "maps" / "segments.mrc"
 
     def half_map_paths(self) -> list[Path]:
         """Of the two half maps of the target."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..engine.flow.symmetry import Symmetry
     from ..engine.flow.velocity import Field
     from ..engine.maps.half_maps import Noise
+    from ..engine.maps.segments import Segments
     from ..engine.training.recipe import AutoTraining
     from ..engine.training.training import Training
 
@@ -43,7 +44,7 @@ def begin(
     from ..engine.judging.comparison import Comparison
     from ..engine.judging.held_out import held_out_mask
 
-    initial, target, masks, _ = pair
+    initial, target, masks = pair[:3]
     noise, low_pass = _noise_of_target(pair, reporter), 0.0
     blur = _blur_between(initial, target, options)
     if options.conditioning == "auto":
@@ -60,7 +61,7 @@ def begin(
     if options.hold_out is not None:
         block = max(_BLOCK_VOXELS, _BLOCK / voxel_side(initial.voxel_size))
         held_out = held_out_mask(above_level(target, options.target_level), options.hold_out, block, options.seed)
-    training = _training_of(initial, target, options, blur, symmetry, device, held_out, field)
+    training = _training_of(initial, target, options, blur, symmetry, device, held_out, field, pair.segments)
     if len({f"{size:.3f}" for size in initial.voxel_size}) > 1:
         reporter.warning(f"The voxels of {initial.name} are not cubes; distances are measured in voxels.")
     if any(n % options.bin_size for n in initial.grid_shape):
@@ -114,12 +115,13 @@ def _training_of(
     device: torch.device,
     held_out: NDArray[np.bool_] | None,
     field: Field | None,
+    segments: Segments | None,
 ) -> Training | AutoTraining:
     """The training of a recipe, from a new field or the one that was given."""
     if options.recipe == "auto":
         from ..engine.training.recipe import AutoTraining
 
-        return AutoTraining(initial, target, options, blur, symmetry, device, held_out)
+        return AutoTraining(initial, target, options, blur, symmetry, device, held_out, segments)
     from ..engine.flow.fields import new_field
     from ..engine.training.training import Training
 

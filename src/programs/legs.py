@@ -30,7 +30,7 @@ from .progress import Reporter, in_a_sentence
 from .provenance import describe, now
 from .stop_request import StopRequest
 
-_OF_ONE_FLOW = ("weight", "validation_map", "initial_mask", "target_mask", "half_maps")
+_OF_ONE_FLOW = ("weight", "validation_map", "initial_mask", "target_mask", "half_maps", "segments")
 _OF_THE_CALL = ("device", "gpu", "progress", "stop_with_input", "directory", "resume", "overwrite")
 _OF_THE_MAPS = ("initial_map", "initial_level", "target_map", "target_level")
 

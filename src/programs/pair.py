@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..engine.errors import InputError, named
 from ..engine.files.run_directory import MASKS, RunDirectory
 from ..engine.maps.density_map import DensityMap
@@ -14,6 +16,7 @@ from ..engine.maps.inspection import check_points, doubts_about
 from ..engine.maps.mrc_file import read_map
 from ..engine.maps.own_mask import mask_on_grid, mask_round, masked
 from ..engine.maps.preparation import suggestion
+from ..engine.maps.segments import Segments, segments_at, segments_of_map
 from ..engine.options.training import TRAINING
 from .progress import Reporter
 from .provenance import digest
@@ -28,6 +31,7 @@ class Pair(NamedTuple):
     target: DensityMap
     masks: dict[str, DensityMap]  # by "initial" and "target"
     half_maps: tuple[DensityMap, DensityMap] | None = None  # of the target
+    segments: Segments | None = None  # of the initial
 
 
 def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] = ()) -> Pair:
@@ -80,7 +84,8 @@ def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] 
         masks[key], text = mask_on_grid(mask, initial, f"{key}_mask")
         if text:
             reporter.note(text)
-    return Pair(initial, target, masks, _read_half_maps(said.get("half_maps", []), initial, reporter))
+    segments = read_segments(said["segments"], initial) if "segments" in said else None
+    return Pair(initial, target, masks, _read_half_maps(said.get("half_maps", []), initial, reporter), segments)
 
 
 def _read_half_maps(
@@ -106,6 +111,32 @@ def read_mask(path: str, density_map: DensityMap, option: str) -> DensityMap:
         return read_map(path)
     model = read_model(path)
     return mask_round(model.positions, density_map, model.name, option)
+
+
+def read_segments(path: str, initial: DensityMap) -> Segments:
+    """The segments of a map of labels, or the chains of a model that fits the initial map."""
+    from ..engine.carrying.model_file import SUFFIXES, atom_names, read_model
+
+    if not path.lower().removesuffix(".gz").endswith(SUFFIXES):
+        return segments_of_map(read_map(path), initial)
+    model = read_model(path)
+    chains = [chain for chain, *_ in atom_names(model)]
+    places = (model.positions - initial.origin) / initial.voxel_size
+    return segments_at(places, np.array(chains), initial, model.name)
+
+
+def segments_of_run(content: dict[str, Any]) -> dict[str, str]:
+    """Where the segments of a run are, as they were said; nothing if it has none."""
+    kept = content.get("segments")
+    if kept is None:
+        return {}
+    path = str(kept["path"])
+    if not Path(path).is_file() or digest(path) != kept["sha256"]:
+        raise InputError(
+            f"{path}, the segments of the run, is gone or has another content. Put it back, or start a new run in "
+            f"another directory."
+        )
+    return {"segments": path}
 
 
 def read_validation(path: str | None, initial: DensityMap, reporter: Reporter) -> DensityMap | None:
@@ -148,6 +179,7 @@ def inputs_of(said: dict[str, Any]) -> list[tuple[str, str]]:
         (f"the initial map's mask ({named('initial_mask')})", said.get("initial_mask")),
         *((f"a half map ({named('half_maps')})", path) for path in said.get("half_maps", ())),
         (f"the target map's mask ({named('target_mask')})", said.get("target_mask")),
+        (f"the segments ({named('segments')})", said.get("segments")),
     ]
     return [(what, path) for what, path in found if path is not None]
 

@@ -17,7 +17,7 @@ from ..engine.options.training import TRAINING, TrainingOptions, check_together
 from ..engine.options.training import training_options as chosen_options
 from .beginning import begin
 from .keeping import run_training
-from .pair import half_maps_of_run, inputs_of, map_of_run, mask_of_run, read_pair, read_validation
+from .pair import half_maps_of_run, inputs_of, map_of_run, mask_of_run, read_pair, read_validation, segments_of_run
 from .progress import Reporter
 from .provenance import describe, describe_file, now
 from .stop_request import StopRequest
@@ -88,6 +88,7 @@ def train(
         "validation": describe_file(said["validation_map"]) if validation else None,
         "masks": {key: describe_file(said[f"{key}_mask"]) for key in pair.masks},
         "half_maps": [describe_file(path) for path in said.get("half_maps", ())],
+        "segments": describe_file(said["segments"]) if pair.segments else None,
         "ceiling": compared.ceiling,
         "n_points": training.n_points,
         "device": {"asked": said["device"], "gpu": said["gpu"], "used": str(device)},
@@ -133,7 +134,7 @@ def _resume(
     levels = {"initial_level": options.initial_level, "target_level": options.target_level}
     masks = {f"{key}_mask": str(mask_of_run(run, key)) for key in content.get("masks", {})}
     half_maps = half_maps_of_run(content, said)
-    pair = read_pair({**reader, **levels, **masks, "half_maps": half_maps}, reporter)
+    pair = read_pair({**reader, **levels, **masks, "half_maps": half_maps, **segments_of_run(content)}, reporter)
     asked = content["device"]
     spoken = said["device"] != "auto" or said["gpu"] is not None
     device, why = _choose_device(*((said["device"], said["gpu"]) if spoken else (asked["asked"], asked["gpu"])))
@@ -173,12 +174,13 @@ def _check_same_run(content: dict[str, Any], options: TrainingOptions, said: dic
     """Options given again on resuming must be those of the run, but for those that are free."""
     recorded = {**options.to_dict(), "l2": options.loss == "l2", "weight": content.get("weights_from")}
     recorded["half_maps"] = [half["path"] for half in content.get("half_maps", ())] or None
+    recorded["segments"] = (content.get("segments") or {}).get("path")
     recorded |= {f"{key}_mask": content.get("masks", {}).get(key, {}).get("path") for key in MASKS}
     for name, about in TRAINING.items():
         if name not in said or name not in recorded or about.on_resume == "free":
             continue
         was, now = recorded[name], said[name]
-        if name == "weight" or name.endswith("_mask"):
+        if name in ("weight", "segments") or name.endswith("_mask"):
             now = str(Path(now).absolute())
         if name == "half_maps":
             now = [str(Path(path).absolute()) for path in now]

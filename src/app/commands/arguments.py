@@ -29,6 +29,7 @@ from chimerax.map.mapargs import MapArg, MapsArg
 from ...engine.options.option import Option
 from ..masks import MaskArg
 from ..riders import RIGID, StructureToCarryArg
+from ..segments import SegmentsArg
 
 
 class DeviceArg(Annotation):
@@ -102,6 +103,7 @@ _OWN = {
     "steps": COUNT,
     "device": DeviceArg,
     "half_maps": MapsInOrderArg,
+    "domains": Or(COUNT, SegmentsArg, name=f"a number, {SegmentsArg.name}"),
     "mask": MaskArg,
     "to_mask": MaskArg,
     "run": OpenFolderNameArg,

@@ -81,8 +81,9 @@ def write_maps(
     validation: DensityMap | None = None,
     masks: Mapping[str, DensityMap] = MappingProxyType({}),
     half_maps: Sequence[DensityMap] = (),
+    segments: DensityMap | None = None,
 ) -> None:
-    """Write the maps of a new run for the worker, the masks of the initial map and of the target, its half maps.
+    """Write the maps of a new run for the worker: with masks and segments of the user's own, half maps of the target.
 
     Raises:
         UserError: they cannot be written; then nothing is left of the run.
@@ -98,6 +99,8 @@ def write_maps(
             write_map(run.mask_path(key), mask)
         for path, half_map in zip(run.half_map_paths(), half_maps):
             write_map(path, half_map)
+        if segments is not None:
+            write_map(run.segments_path, segments)
         run.write_models()
     except OSError as error:
         run.take_back()

@@ -12,6 +12,7 @@ from ...engine.maps.density_map import DensityMap
 from ...engine.options.training import TRAINING, check_together
 from ..job import CryoTransJob
 from ..masks import own_mask
+from ..segments import segments_on
 from ..volumes import density_map_of, density_map_on, level_of, model_text
 from ..wording import in_keywords
 from ..worker_python import find_python
@@ -35,6 +36,7 @@ def train(
     mask: Any = None,
     to_mask: Any = None,
     half_maps: Any = None,
+    domains: Any = None,
     directory: str | None = None,
     frames: int | None = None,
     device: str = "auto",
@@ -52,6 +54,11 @@ def train(
         if before is after:
             raise UserError(f"{model_text(after)} comes twice in a row; every leg leads from one map to another.")
     said = {_NAMES[name]: value for name, value in chosen.items() if value is not None}
+    segments = None
+    if isinstance(domains, int):
+        said["n_domains"] = domains
+    else:
+        segments = domains
     level = level_of(initial, said.get("initial_level"), "level")
     to_levels = [level_of(target, said.get("target_level"), "toLevel") for target in targets]
     if len(targets) > 1:
@@ -61,6 +68,7 @@ def train(
             ("mask", mask),
             ("toMask", to_mask),
             ("halfMaps", half_maps),
+            ("domains", segments),
         ):
             if value is not None:
                 text = f"{name} belongs to one flow, and a way through several maps has several. Leave it out."
@@ -83,9 +91,10 @@ def train(
         )
         if given is not None
     }
+    labels = None if segments is None else segments_on(segments, initial, initial_map)
     run = new_run(session, directory, "_to_".join(map(stem, [initial, *targets])), initial, targets)
     folder = run.folder
-    write_maps(run, initial_map, target_maps, validation_map, masks, halves)
+    write_maps(run, initial_map, target_maps, validation_map, masks, halves, labels)
     training = {
         **said,
         "initial_map": run.initial_path,
@@ -95,6 +104,7 @@ def train(
         "directory": folder,
         "validation_map": run.validation_path if validation_map is not None else None,
         "half_maps": run.half_map_paths() if halves else None,
+        "segments": run.segments_path if labels is not None else None,
         **{f"{key}_mask": run.mask_path(key) for key in masks},
         "device": device,
     }

@@ -28,7 +28,7 @@ from .search import Mask, dock, refine
 from .turns import turned_otherwise
 
 _MOLECULE = 0.2  # of the maximum: voxels that pieces are made of, and where they may go
-_RIM = 0.08  # of the maximum: voxels that supervoxels are made of
+RIM = 0.08  # of the maximum: voxels that supervoxels are made of
 _PIECE = 4500.0  # Å³ a centre; with the ball below, neighbouring ones overlap
 _FEWEST_PIECES = 12
 _BALL = 10.0  # Å, radius of what is docked: 40 residues or so
@@ -37,7 +37,7 @@ _POSES = (4, 2)  # of each piece: the best, and the best of those near
 _LEAST_RHO = 0.3
 _ALIKE = 1.5  # Å: motions that nowhere in a piece differ by more are one
 _REACH = 60.0  # Å from its piece that a motion is open to supervoxels
-_SUPERVOXEL = 1500.0  # Å³: a flow of many small domains is slow to train and ends farther off
+SUPERVOXEL = 1500.0  # Å³: a flow of many small domains is slow to train and ends farther off
 _FEWEST_SUPERVOXELS = 20
 _ROUNDS = 3
 _FEW_BEGINNINGS = 2  # where another set of supervoxels is explained already
@@ -78,8 +78,8 @@ class DockedDomains:
 
 def supervoxels_of(pair: CoarsePair, seed: int = 0) -> Pieces:
     """The small pieces of the initial that choose among motions."""
-    n = max(_FEWEST_SUPERVOXELS, round(_volume(pair) / _SUPERVOXEL))
-    return cut(*points_above(pair.initial, _RIM), n, seed)
+    n = max(_FEWEST_SUPERVOXELS, round(_volume(pair) / SUPERVOXEL))
+    return cut(*points_above(pair.initial, RIM), n, seed)
 
 
 def dock_domains(pair: CoarsePair, seed: int = 0, n_cuts: int = 1) -> list[DockedDomains]:
@@ -92,19 +92,24 @@ def dock_domains(pair: CoarsePair, seed: int = 0, n_cuts: int = 1) -> list[Docke
         seed: of whatever is left to chance.
         n_cuts: how many sets of supervoxels.
     """
-    n_pieces = max(_FEWEST_PIECES, round(_volume(pair) / _PIECE))
-    centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
-    candidates = _unlike(_docked_pieces(pair, centres), pair.voxel)
+    candidates = docked_poses(pair, seed)
     found: list[DockedDomains] = []
     for k in range(n_cuts):
         found.append(_explained(pair, supervoxels_of(pair, seed + k), candidates, seed, found[:1]))
     return sorted(found, key=lambda each: each.energy)
 
 
+def docked_poses(pair: CoarsePair, seed: int = 0) -> Motions:
+    """The poses of what lies round many centres of the initial, no two alike."""
+    n_pieces = max(_FEWEST_PIECES, round(_volume(pair) / _PIECE))
+    centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
+    return _unlike(_docked_pieces(pair, centres), pair.voxel)
+
+
 def at_detail(docked: DockedDomains, fine: CoarsePair) -> DockedDomains:
     """The same domains with their poses as finer maps have them, turned otherwise where these tell it."""
     ratio = docked.pair.ratio / fine.ratio
-    points, weights = points_above(fine.initial, _RIM)
+    points, weights = points_above(fine.initial, RIM)
     nearest = torch.cdist(points / ratio, docked.supervoxels.centres).argmin(1)
     domain = torch.from_numpy(docked.labels).to(nearest.device)[nearest]
     names, domain = domain.unique(return_inverse=True)

@@ -294,6 +294,12 @@ class TrainingCall(CallOptions):
         n_values=2,
         help="the two half maps of the target: their difference says what of it is noise",
     )
+    segments: str | None = option(
+        *(None, "file", "--segments"),
+        metavar="FILE",
+        help="parts of the initial map that move as wholes, with --recipe auto: a map of whole numbers, 0 for none, on "
+        "any grid, as segmentation programs write it; or an atomic model, whose chains they are",
+    )
     no_report: bool = option(
         *(False, bool, "--no-report"),
         on_resume="free",
@@ -328,7 +334,15 @@ def check_together(said: Mapping[str, Any]) -> None:
                 f"{named('recipe')} auto chooses {named(chosen)} itself. Leave {named(chosen)} out, or use "
                 f"{named('recipe')} cryotrans."
             )
+        if "segments" in said and (said.get("flow") == "network" or "n_domains" in said):
+            other = "n_domains" if "n_domains" in said else "flow"
+            raise InputError(
+                f"{named('segments')} names the domains, and {named(other)} {said[other]} says otherwise: give one of "
+                f"the two."
+            )
         return
+    if "segments" in said:
+        raise InputError(f"{named('segments')} belongs to {named('recipe')} auto: give both, or leave it out.")
     flow = said.get("flow", "network")
     if flow == "auto":
         raise InputError(f"{named('flow')} auto is a choice of {named('recipe')} auto. Use network, domains or both.")

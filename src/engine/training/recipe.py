@@ -24,9 +24,10 @@ import torch
 from numpy.typing import NDArray
 
 from ..docking.coarse import coarse_pair
-from ..docking.docked import at_detail, dock_domains
+from ..docking.docked import DockedDomains, at_detail, dock_domains
 from ..docking.field import domain_field, symmetric_field
 from ..docking.partners import Part, partner_text, parts_without_partner, without
+from ..docking.wholes import dock_segments
 from ..errors import InputError
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.deformation import deformation
@@ -37,6 +38,7 @@ from ..flow.symmetry import Symmetry
 from ..flow.velocity import Field
 from ..maps.density_map import DensityMap, voxel_side
 from ..maps.preparation import PreparedPair, prepare
+from ..maps.segments import Segments
 from ..options.training import TrainingOptions
 from .rivals import rival_of
 from .starts import Start, starts_of
@@ -80,6 +82,7 @@ class AutoTraining:
         symmetry: of both maps; where `options.symmetry` is auto a proposal, and flows without it compete.
         device: where to compute.
         held_out: (nz, ny, nx), voxels of the target that it is not to see.
+        segments: parts of the initial that are to be docked as wholes.
     """
 
     def __init__(
@@ -91,16 +94,17 @@ class AutoTraining:
         symmetry: Symmetry | None,
         device: torch.device,
         held_out: NDArray[np.bool_] | None = None,
+        segments: Segments | None = None,
     ) -> None:
         self.options = options
         self.step = 0
         self.notes: list[str] = []  # for the user, until taken
         self._maps, self._symmetry, self._device, self._target_blur = (initial, target), symmetry, device, target_blur
-        self._held_out = held_out
+        self._held_out, self._segments = held_out, segments
         self._voxel_size = voxel_side(initial.voxel_size)
         self._pairs: dict[tuple[int, int], PreparedPair] = {}
         volume = np.count_nonzero(initial.density > options.initial_level) * self._voxel_size**3
-        self._starts = starts_of(options, symmetry, volume)
+        self._starts = starts_of(options, symmetry, volume, segments is not None)
         self.stages = self._plan()
         planned = sum(stage.n_steps for stage in self.stages)
         self.n_steps = planned if options.n_steps is None else min(planned, options.n_steps)
@@ -233,13 +237,19 @@ class AutoTraining:
         pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
         shape, seed = self._maps[0].grid_shape, self.options.seed
         n_cuts = max(1, sum(begun.number is not None and not begun.symmetry for begun in self._starts))
-        found = dock_domains(pair, seed, n_cuts)
+
+        def docked() -> list[DockedDomains]:
+            if self._segments is not None:
+                return [dock_segments(pair, self._segments, seed)]
+            return dock_domains(pair, seed, n_cuts)
+
+        found = docked()
         if parts := parts_without_partner(found[0], self._maps[0]):
             self._leave_out(parts)
             pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
-            found = dock_domains(pair, seed, n_cuts)
+            found = docked()
         fine = coarse_pair(*self._maps, levels, self._target_blur, device, 0.0, _FINE_VOXEL, self._held_out)
-        found = [at_detail(docked, fine) for docked in found]
+        found = [at_detail(each, fine) for each in found]
         self._docked = []
         for begun in self._starts:
             if begun.flow != "docked":
@@ -251,7 +261,8 @@ class AutoTraining:
                 field = symmetric_field(found, self._symmetry, shape, seed)
             self._docked.append(state_of_field(field))
         of_each = ", ".join(str(each.n_domains) for each in found)
-        self.notes.append(f"Docked domains: {of_each}, in {len(found)} cuts of the molecule.")
+        how = f"in {len(found)} cuts of the molecule" if self._segments is None else "of the segments given"
+        self.notes.append(f"Docked domains: {of_each}, {how}.")
 
     def _leave_out(self, parts: list[Part]) -> None:
         """Train without what has no partner: it would be driven away, and draw what is beside it along."""

@@ -33,7 +33,9 @@ class Start(NamedTuple):
         return text if self.symmetry is None else f"{text} in {self.symmetry}"
 
 
-def starts_of(options: TrainingOptions, symmetry: Symmetry | None, volume: float) -> list[Start]:
+def starts_of(
+    options: TrainingOptions, symmetry: Symmetry | None, volume: float, has_segments: bool = False
+) -> list[Start]:
     """Docked domains, a network, trained domains; free, and those that keep a symmetry.
 
     Where a symmetry is told there are no free ones; where it is proposed, both.  A symmetric network costs as many
@@ -41,6 +43,7 @@ def starts_of(options: TrainingOptions, symmetry: Symmetry | None, volume: float
 
     Args:
         volume: Å³, of the initial above its level.
+        has_segments: the user says which parts move as one; these are docked, free of any symmetry.
     """
     told = symmetry is not None and options.symmetry != "auto"
     names = [None] * (not told) + ([symmetry.name] if symmetry else [])
@@ -48,6 +51,8 @@ def starts_of(options: TrainingOptions, symmetry: Symmetry | None, volume: float
         return [Start("network", symmetry=name) for name in names]
     n_cuts = _CUTS if volume < _LARGE else _CUTS_OF_LARGE
     docked = [Start("docked", symmetry=name, number=k) for name in names for k in range(1 if name else n_cuts)]
+    if has_segments:
+        docked = [Start("docked")]
     networks = [Start("network", unless=_NEARLY_ALL)] * (not told and options.flow == "auto")
     trained = []
     for name in reversed(names):

@@ -11,11 +11,13 @@ from chimerax.cryotrans.engine.docking.coarse import CoarsePair, coarse_pair
 from chimerax.cryotrans.engine.docking.docked import DockedDomains, dock_domains, supervoxels_of
 from chimerax.cryotrans.engine.docking.field import domain_field, local_motions, symmetric_field
 from chimerax.cryotrans.engine.docking.motions import Motions
+from chimerax.cryotrans.engine.docking.wholes import dock_segments
 from chimerax.cryotrans.engine.flow.domains import DomainField
 from chimerax.cryotrans.engine.flow.integration import displacement, follow
 from chimerax.cryotrans.engine.flow.rotations import of_vectors
 from chimerax.cryotrans.engine.flow.symmetry import point_group
 from chimerax.cryotrans.engine.maps.gaussian_blur import gaussian_blur
+from chimerax.cryotrans.engine.maps.segments import Segments
 
 CPU = torch.device("cpu")
 LEVEL = 0.15
@@ -161,3 +163,19 @@ def test_with_a_symmetry_all_units_move_as_that_one_which_docking_found():
     assert np.mean(off["free"] < 2.0) < 0.5
     assert np.mean(off["C3"] < 2.0) > 0.8
     assert np.median(off["C3"]) < 0.5
+
+
+def test_segments_are_docked_as_wholes(lobes):
+    start, end = lobes
+    pair = _pair(start, end)
+    half = len(start) // 2
+    labels = (np.arange(len(start)) >= half).astype(np.int64)
+    docked = dock_segments(pair, Segments(start / 2.0, labels), 0)
+    assert docked.n_domains == 2
+    own = torch.cdist(docked.supervoxels.points * pair.voxel, torch.from_numpy(start).float()).argmin(1).numpy()
+    # A voxel beside the border may be nearer to a centre of the other segment; all else follows its own.
+    domain = docked.labels[docked.supervoxels.owner.numpy()]
+    agree = np.mean((domain == domain[labels[own] == 1][0]) == (labels[own] == 1))
+    assert agree > 0.95
+    ends = docked.moved(torch.from_numpy(start).float() / pair.voxel) * pair.voxel
+    assert np.median(np.linalg.norm(ends.numpy() - end, axis=1)) < 1.0
