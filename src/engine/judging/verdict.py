@@ -8,7 +8,8 @@ The word is that of the worst finding:
 
                           doubtful                            poor
     correlation           below 0.8                           below 0.6
-    gap closed            below half of it                    below a quarter
+    gap closed            below half of it                    below a quarter; neither where the start's distance
+                                                              is below a voxel
     distance left         above 0.3 of the start's            above 0.6; neither where it is below a voxel
     resolution            twice as coarse as the target's     no finer than at the start, and above 3 voxels
     strain                above 0.27                          above 0.33
@@ -140,9 +141,13 @@ def _arrival(
         f"The correlation with the target is {row.correlation:.3f}",
     )
     if start is not None and start.correlation < 1:
-        closed = (row.correlation - start.correlation) / (1 - start.correlation)
-        severity = max(severity, _below(closed, _LEAST_CLOSED))
-        text += f", from {start.correlation:.3f} at the start: {max(0.0, closed):.0%} of the gap is closed"
+        text += f", from {start.correlation:.3f} at the start"
+        if start.transport_distance > voxel:
+            closed = (row.correlation - start.correlation) / (1 - start.correlation)
+            severity = max(severity, _below(closed, _LEAST_CLOSED))
+            text += f": {max(0.0, closed):.0%} of the gap is closed"
+        else:
+            text += ", where the maps are alike to less than a voxel: there is no motion to speak of"
     yield _Finding(severity, text + ".")
     left = row.transport_distance
     if start is not None and start.transport_distance > 0:

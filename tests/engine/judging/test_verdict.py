@@ -81,6 +81,13 @@ def test_a_high_correlation_that_was_there_from_the_start_is_no_merit():
         assert _judged(rows).word == word
 
 
+def test_maps_that_are_alike_from_the_start_have_no_gap_to_close():
+    alike = START._replace(correlation=0.985, transport_distance=0.4)
+    for row in (GOOD, LAST):
+        verdict = _judged([alike, row._replace(correlation=0.985, transport_distance=0.4)])
+        assert verdict.word == "good" and "there is no motion to speak of" in verdict.reasons[0]
+
+
 def test_less_than_a_voxel_left_is_no_matter_how_little_there_was_to_go():
     near = START._replace(transport_distance=1.6, correlation=0.85)
     assert _judged([near, GOOD._replace(transport_distance=1.4), LAST._replace(transport_distance=1.4)]).word == "good"
