@@ -11,7 +11,7 @@ from chimerax.map import Volume
 
 from ..engine.errors import InputError
 from ..engine.maps.density_map import DensityMap
-from ..engine.maps.segments import check_labels, label_map, segments_at
+from ..engine.maps.segments import check_density, check_labels, label_map, segments_at
 from .volumes import density_map_of, index_to_scene, model_text
 from .wording import in_keywords
 
@@ -34,12 +34,12 @@ class SegmentsArg(Annotation):
         return objects.atoms, used, rest
 
 
-def segments_on(given: Any, initial: Volume, initial_map: DensityMap) -> DensityMap:
+def segments_on(given: Any, initial: Volume, initial_map: DensityMap, level: float) -> DensityMap:
     """The segments as a map of labels on the grid of the initial map, where both are displayed.
 
     Args:
         given: what `SegmentsArg` gave.
-        initial: the model, and its map.
+        initial: the model, then its map and level.
     Raises:
         UserError: there are fewer than two in its box, or the labels are no whole numbers.
     """
@@ -56,6 +56,8 @@ def segments_on(given: Any, initial: Volume, initial_map: DensityMap) -> Density
             labels = np.array([f"{s.id_string}/{c}" for s, c in zip(given.structures, given.residues.chain_ids)])
             name = ", ".join(model_text(structure) for structure in structures)
         places = (index_to_scene(initial).inverse() * scene)[:, ::-1]  # voxels
-        return label_map(segments_at(places, labels, initial_map, name), initial_map)
+        segments = segments_at(places, labels, initial_map, name)
+        check_density(segments, initial_map, level, name)
+        return label_map(segments, initial_map)
     except InputError as error:
         raise UserError(in_keywords(error.marked)) from error

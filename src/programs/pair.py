@@ -16,7 +16,7 @@ from ..engine.maps.inspection import check_points, doubts_about
 from ..engine.maps.mrc_file import read_map
 from ..engine.maps.own_mask import mask_on_grid, mask_round, masked
 from ..engine.maps.preparation import suggestion
-from ..engine.maps.segments import Segments, segments_at, segments_of_map
+from ..engine.maps.segments import Segments, check_density, segments_at, segments_of_map
 from ..engine.options.training import TRAINING
 from .progress import Reporter
 from .provenance import digest
@@ -84,7 +84,7 @@ def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] 
         masks[key], text = mask_on_grid(mask, initial, f"{key}_mask")
         if text:
             reporter.note(text)
-    segments = read_segments(said["segments"], initial) if "segments" in said else None
+    segments = read_segments(said["segments"], initial, levels["initial"]) if "segments" in said else None
     return Pair(initial, target, masks, _read_half_maps(said.get("half_maps", []), initial, reporter), segments)
 
 
@@ -113,16 +113,21 @@ def read_mask(path: str, density_map: DensityMap, option: str) -> DensityMap:
     return mask_round(model.positions, density_map, model.name, option)
 
 
-def read_segments(path: str, initial: DensityMap) -> Segments:
+def read_segments(path: str, initial: DensityMap, level: float) -> Segments:
     """The segments of a map of labels, or the chains of a model that fits the initial map."""
     from ..engine.carrying.model_file import SUFFIXES, atom_names, read_model
 
     if not path.lower().removesuffix(".gz").endswith(SUFFIXES):
-        return segments_of_map(read_map(path), initial)
+        labels = read_map(path)
+        segments = segments_of_map(labels, initial)
+        check_density(segments, initial, level, labels.name)
+        return segments
     model = read_model(path)
     chains = [chain for chain, *_ in atom_names(model)]
     places = (model.positions - initial.origin) / initial.voxel_size
-    return segments_at(places, np.array(chains), initial, model.name)
+    segments = segments_at(places, np.array(chains), initial, model.name)
+    check_density(segments, initial, level, model.name)
+    return segments
 
 
 def segments_of_run(content: dict[str, Any]) -> dict[str, str]:

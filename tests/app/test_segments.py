@@ -44,7 +44,7 @@ def test_segments_come_to_the_initial_map_where_they_are_displayed(session, run,
 def test_what_are_no_segments_is_refused_before_anything_is_written(run, home, pair, parts):
     for typed, said in (
         ("domains #1", r"its values are not whole numbers"),
-        ("domains #4/A", "has 1 segments in the box"),
+        ("domains #4/A", "has 1 segment in the box"),
         ("domains #9", "Expected a number, a map of whole numbers, or atoms"),
     ):
         with pytest.raises(UserError, match=said):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+
+import mrcfile
 import numpy as np
 import pytest
 from phantoms import LEVEL, MOVING, SHAPE, STILL, VOXEL_SIZE, write_mrc
@@ -49,9 +52,15 @@ def test_segments_are_docked_and_kept_for_resuming(maps, tmp_path, capsys, reque
 
 def test_segments_that_say_nothing_are_refused_before_anything_is_written(maps, labels, tmp_path, capsys):
     one = write_mrc(tmp_path / "one.mrc", np.ones(SHAPE, np.float32))
+    corner = shutil.copy(maps / "initial.mrc", tmp_path / "corner.mrc")
+    with mrcfile.open(corner, "r+") as file:
+        file.set_data(np.ones(SHAPE, np.float32))
+        file.data[16, 20, 4] = 2  # far from all density
     for more, said in (
-        (("--segments", one), "one.mrc has 1 segments in the box of initial.mrc (--segments)"),
+        (("--segments", one), "one.mrc has 1 segment in the box of initial.mrc (--segments)"),
         (("--segments", maps / "initial.mrc"), "its values are not whole numbers"),
+        (("--segments", corner), "belongs to a single segment of corner.mrc (--segments)"),
+        (("--segments", labels, "--symmetry", "C3"), "--segments names the domains, and --symmetry C3 says otherwise"),
         (("--segments", labels, "--flow", "network"), "--segments names the domains, and --flow network"),
     ):
         result = call(capsys, *_line(maps, tmp_path / "run", *more))

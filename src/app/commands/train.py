@@ -91,7 +91,7 @@ def train(
         )
         if given is not None
     }
-    labels = None if segments is None else segments_on(segments, initial, initial_map)
+    labels = None if segments is None else segments_on(segments, initial, initial_map, level)
     run = new_run(session, directory, "_to_".join(map(stem, [initial, *targets])), initial, targets)
     folder = run.folder
     write_maps(run, initial_map, target_maps, validation_map, masks, halves, labels)

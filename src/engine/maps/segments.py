@@ -15,6 +15,8 @@ from ..errors import InputError, named
 from .density_map import DensityMap
 
 _MOST_PLACES = 20_000
+_MOST_LOOKED_AT = 2000
+_LEAST_SHARE = 0.005  # of the voxels above the level
 _WHOLE = 1e-3  # how far from a whole number a label may be
 
 
@@ -56,6 +58,25 @@ def check_labels(density: np.ndarray, name: str) -> None:
         )
 
 
+def check_density(segments: Segments, initial: DensityMap, level: float, name: str) -> None:
+    """See that at least two segments have a part of the density above the level.
+
+    Raises:
+        InputError: they have not.
+    """
+    voxels = np.argwhere(initial.density >= max(level, 0.0))
+    voxels = voxels[:: -(-len(voxels) // _MOST_LOOKED_AT) or 1]
+    places = segments.places[:: -(-len(segments.places) // _MOST_LOOKED_AT)]
+    labels = segments.labels[:: -(-len(segments.places) // _MOST_LOOKED_AT)]
+    nearest = [((places - voxel) ** 2).sum(axis=1).argmin() for voxel in voxels]
+    shares = np.bincount(labels[nearest], minlength=2) / max(1, len(nearest)) if len(nearest) else np.zeros(2)
+    if np.count_nonzero(shares >= _LEAST_SHARE) < 2:
+        raise InputError(
+            f"The density of {initial.name} above level {level:g} belongs to a single segment of {name} "
+            f"({named('segments')}); at least two are wanted, which move against each other."
+        )
+
+
 def label_map(segments: Segments, initial: DensityMap) -> DensityMap:
     """The segments as a map of labels, 1 and on, on the grid of the initial map."""
     labels = np.zeros(initial.grid_shape, np.float32)
@@ -78,9 +99,10 @@ def segments_at(places: NDArray[np.float64], labels: np.ndarray, initial: Densit
     places, labels = places[inside], labels[inside]
     names = np.unique(labels)
     if len(names) < 2:
+        n = f"{len(names)} segment{'s' if len(names) != 1 else ''}"
         raise InputError(
-            f"{name} has {len(names)} segments in the box of {initial.name} ({named('segments')}); at least two are "
-            f"wanted, which move against each other."
+            f"{name} has {n} in the box of {initial.name} ({named('segments')}); at least two are wanted, which move "
+            f"against each other."
         )
     every = -(-len(places) // _MOST_PLACES)
     kept = np.concatenate([np.flatnonzero(labels == each)[::every] for each in names])

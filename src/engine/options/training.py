@@ -334,12 +334,8 @@ def check_together(said: Mapping[str, Any]) -> None:
                 f"{named('recipe')} auto chooses {named(chosen)} itself. Leave {named(chosen)} out, or use "
                 f"{named('recipe')} cryotrans."
             )
-        if "segments" in said and (said.get("flow") == "network" or "n_domains" in said):
-            other = "n_domains" if "n_domains" in said else "flow"
-            raise InputError(
-                f"{named('segments')} names the domains, and {named(other)} {said[other]} says otherwise: give one of "
-                f"the two."
-            )
+        if "segments" in said:
+            _check_segments(said)
         return
     if "segments" in said:
         raise InputError(f"{named('segments')} belongs to {named('recipe')} auto: give both, or leave it out.")
@@ -371,6 +367,17 @@ def check_together(said: Mapping[str, Any]) -> None:
             f"The weights to start from ({named('weight')}) say which flow it is: leave {named('flow')} and "
             f"{named('symmetry')} out."
         )
+
+
+def _check_segments(said: Mapping[str, Any]) -> None:
+    against = {"n_domains": "n_domains" in said, "flow": said.get("flow") == "network"}
+    against["symmetry"] = said.get("symmetry", "auto").lower() not in ("auto", "c1")  # segments move as they will
+    for name, contradicts in against.items():
+        if contradicts:
+            raise InputError(
+                f"{named('segments')} names the domains, and {named(name)} {said[name]} says otherwise: give one of "
+                f"the two."
+            )
 
 
 def training_options(said: Mapping[str, Any], **more: Any) -> TrainingOptions:

@@ -32,7 +32,7 @@ def test_chains_are_segments_where_they_lie_in_the_box():
     places = np.array([[1.0, 1, 1], [1, 1, 2], [8, 8, 8], [40, 1, 1]])
     segments = segments_at(places, np.array(["B", "B", "A", "C"]), INITIAL, "model.pdb")
     assert segments.labels.tolist() == [0, 1, 1]  # A, B; C lies outside
-    with pytest.raises(InputError, match=r"model\.pdb has 1 segments in the box of a\.mrc"):
+    with pytest.raises(InputError, match=r"model\.pdb has 1 segment in the box of a\.mrc"):
         segments_at(places[:2], np.array(["B", "B"]), INITIAL, "model.pdb")
 
 
