@@ -16,10 +16,8 @@ from .volumes import density_map_on, index_to_scene, model_text
 from .wording import in_keywords
 
 
-class MaskArg(Annotation):
-    """An open map, or atoms."""
-
-    name = "a map from 0 to 1, or atoms"
+class MapOrAtomsArg(Annotation):
+    """An open map, or atoms; what they are is for others to say."""
 
     @classmethod
     def parse(cls, text: str, session: Any) -> tuple[Any, str, str]:
@@ -32,6 +30,12 @@ class MaskArg(Annotation):
                 f"“{used}” names {len(volumes)} maps and {len(objects.atoms)} atoms; wanted is one map, or atoms"
             )
         return objects.atoms, used, rest
+
+
+class MaskArg(MapOrAtomsArg):
+    """An open mask, or atoms."""
+
+    name = "a map from 0 to 1, or atoms"
 
 
 def own_mask(mask: Any, initial: Volume, density_map: DensityMap, level: float, option: str) -> DensityMap:

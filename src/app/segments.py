@@ -5,33 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from chimerax.core.commands import Annotation, AnnotationError, ObjectsArg
 from chimerax.core.errors import UserError
 from chimerax.map import Volume
 
 from ..engine.errors import InputError
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.segments import check_density, check_labels, label_map, segments_at
+from .masks import MapOrAtomsArg
 from .volumes import density_map_of, index_to_scene, model_text
 from .wording import in_keywords
 
 
-class SegmentsArg(Annotation):
+class SegmentsArg(MapOrAtomsArg):
     """An open map of labels, or atoms."""
 
     name = "a map of whole numbers, or atoms, whose chains count"
-
-    @classmethod
-    def parse(cls, text: str, session: Any) -> tuple[Any, str, str]:
-        objects, used, rest = ObjectsArg.parse(text, session)
-        volumes = [model for model in objects.models if isinstance(model, Volume)]
-        if len(volumes) == 1 and len(objects.atoms) == 0:
-            return volumes[0], used, rest
-        if volumes or len(objects.atoms) == 0:
-            raise AnnotationError(
-                f"“{used}” names {len(volumes)} maps and {len(objects.atoms)} atoms; wanted is one map, or atoms"
-            )
-        return objects.atoms, used, rest
 
 
 def segments_on(given: Any, initial: Volume, initial_map: DensityMap, level: float) -> DensityMap:

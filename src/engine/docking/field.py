@@ -13,10 +13,9 @@ from ..flow.integration import displacement
 from ..flow.rotations import to_vectors
 from ..flow.screws import screw_factors
 from ..flow.symmetry import Symmetry
-from ..maps.deposit import deposit
-from .coarse import CoarsePair
 from .docked import DockedDomains
 from .motions import Motions, best_motion
+from .poses import correlation_with_target
 
 
 def domain_field(docked: DockedDomains, grid_shape: tuple[int, int, int]) -> DomainField:
@@ -72,20 +71,13 @@ def symmetric_field(
                 field.rotations.copy_(turns * field.arm)
                 field.translations.copy_(velocities)
                 ends = pair.from_box(points + displacement(field, points), grid_shape)
-                value = _correlation(pair, ends, pieces.weights)
+                value = float(correlation_with_target(pair, ends, pieces.weights))
                 if value > best:
                     best, kept = value, (field.rotations.clone(), field.translations.clone())
     with torch.no_grad():
         field.rotations.copy_(kept[0])
         field.translations.copy_(kept[1])
     return field
-
-
-def _correlation(pair: CoarsePair, points: Tensor, weights: Tensor) -> float:
-    nz, ny, nx = pair.target.shape
-    a, b = deposit(points, weights, (nz, ny, nx)), pair.target
-    a, b = a - a.mean(), b - b.mean()
-    return float((a * b).sum() / (a.norm() * b.norm()))
 
 
 def _screws(motions: Motions, side: float) -> tuple[Tensor, Tensor]:

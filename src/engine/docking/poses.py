@@ -17,6 +17,14 @@ from .motions import Motions
 _TURN_RATE, _SHIFT_RATE, _LAST_RATE = 0.01, 0.05, 0.1  # radians, voxels; the last as a share of the first
 
 
+def correlation_with_target(pair: CoarsePair, points: Tensor, weights: Tensor) -> Tensor:
+    """Of the density of points (n, 3) and weights (n,), about the means; differentiable in the points."""
+    nz, ny, nx = pair.target.shape
+    a, b = deposit(points, weights, (nz, ny, nx)), pair.target
+    a, b = a - a.mean(), b - b.mean()
+    return (a * b).sum() / (a.norm() * b.norm())
+
+
 def settle_poses(
     pair: CoarsePair, points: Tensor, weights: Tensor, domain: Tensor, motions: Motions, n_steps: int
 ) -> tuple[Motions, float]:
@@ -39,15 +47,11 @@ def settle_poses(
     groups = [{"params": [turns], "lr": _TURN_RATE}, {"params": [shifts], "lr": _SHIFT_RATE}]
     optimiser = torch.optim.Adam(groups)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _LAST_RATE ** (step / max(1, n_steps)))
-    nz, ny, nx = pair.target.shape
-    b = pair.target - pair.target.mean()
 
     def correlation() -> Tensor:
         rotations = of_vectors(turns) @ motions.rotations
         ends = (rotations[domain] @ arms[..., None])[..., 0] + (centres + motions.shifts + shifts)[domain]
-        a = deposit(ends, weights, (nz, ny, nx))
-        a = a - a.mean()
-        return (a * b).sum() / (a.norm() * b.norm())
+        return correlation_with_target(pair, ends, weights)
 
     for _ in range(n_steps):
         optimiser.zero_grad()
