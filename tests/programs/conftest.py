@@ -9,6 +9,8 @@ import torch
 from phantoms import LEVEL, two_domains, write_mrc
 from running import Result, run, training
 
+from chimerax.cryotrans.programs.command_line import main
+
 NSTART = (3, -4, 5)
 
 
@@ -52,3 +54,12 @@ def frames(maps: Path, finished: Finished, tmp_path_factory: pytest.TempPathFact
     result = run(*line, by_path=True, cwd=folder, env={"PYTHONPATH": ""})
     assert result.status == 0, result.err
     return folder
+
+
+@pytest.fixture(scope="module")
+def reported(maps: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run with all that a run leaves."""
+    directory = tmp_path_factory.mktemp("reported") / "run"
+    line = [str(word) for word in training(maps, directory, 4, 2) if word != "--no-report"]
+    assert main([*line, "--progress", "none"]) == 0
+    return directory

@@ -106,15 +106,6 @@ def test_without_the_files_there_is_no_section(run, tmp_path, name):
     assert domains_section(RunDirectory(tmp_path)) == ""
 
 
-@pytest.fixture(scope="module")
-def reported(maps, tmp_path_factory):
-    """A short run with all that a run leaves."""
-    directory = tmp_path_factory.mktemp("reported") / "run"
-    line = [str(word) for word in training(maps, directory, 4, 2) if word != "--no-report"]
-    assert main([*line, "--progress", "none"]) == 0
-    return directory
-
-
 def test_a_training_leaves_them_and_its_report_has_the_section(maps, reported):
     rows = read_rows(reported / "domains.json")
     with mrcfile.open(reported / "domains.mrc") as file, mrcfile.open(maps / "initial.mrc") as initial:

@@ -74,15 +74,6 @@ def test_with_a_model_the_residues_of_a_piece_are_listed(tmp_path):
     assert "/B:1-8<" in second  # 20 to 41 Å; within 12 Å of 30 Å
 
 
-@pytest.fixture(scope="module")
-def reported(maps, tmp_path_factory):
-    """A short run with all that a run leaves."""
-    directory = tmp_path_factory.mktemp("reported") / "run"
-    line = [str(word) for word in training(maps, directory, 4, 2) if word != "--no-report"]
-    assert main([*line, "--progress", "none"]) == 0
-    return directory
-
-
 def test_a_training_that_ends_has_asked_it(maps, reported):
     content = json.loads((reported / "run.json").read_text(encoding="utf-8"))
     witness = content["witness"]
