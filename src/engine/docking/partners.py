@@ -22,10 +22,9 @@ from ..maps.deposit import deposit
 from ..maps.gaussian_blur import gaussian_blur
 from ..maps.sampling import sample
 from .coarse import CoarsePair
-from .docked import DockedDomains
+from .docked import RIM, DockedDomains
 from .pieces import points_above
 
-_RIM = 0.08  # of the maximum: what counts as density, as for supervoxels
 _SMOOTH = 0.7  # coarse voxels, over which the deposit's grain is evened out
 _NOTHING = 0.2  # of the density that is looked for
 _EXPLAINED = 0.6  # of the target's density, by the other domains
@@ -65,7 +64,7 @@ def parts_without_partner(docked: DockedDomains, initial: DensityMap) -> list[Pa
         initial: the map as it came, for its grid.
     """
     pair = docked.pair
-    points, weights = points_above(pair.initial, _RIM)
+    points, weights = points_above(pair.initial, RIM)
     ends = docked.moved(points)
     generated = gaussian_blur(deposit(ends, weights, _shape(pair)), _SMOOTH)
     target = gaussian_blur(pair.target, _SMOOTH)
@@ -76,7 +75,7 @@ def parts_without_partner(docked: DockedDomains, initial: DensityMap) -> list[Pa
     lonely: NDArray[np.bool_] = np.zeros(_shape(pair), dtype=bool)
     alone = (there < _NOTHING * scale * needed) | _superfluous(docked, points, ends, weights, target / scale)
     lonely[tuple(points.round().long()[alone].T.cpu().numpy())] = True
-    unexplained = (target > _RIM * target.max()) & (scale * generated < _NOTHING * target)
+    unexplained = (target > RIM * target.max()) & (scale * generated < _NOTHING * target)
     masses = pair.initial.cpu().numpy(), target.cpu().numpy()
     left = [_share(lonely, masses[0]), _share(unexplained.cpu().numpy(), masses[1])]
     parts = []
