@@ -19,12 +19,14 @@ from ..errors import InputError
 _TIMES_NOISE = 5.0  # power that a shell must have
 _FAINTEST = 1e-6  # of the mean power; below, density cut off at the faces of the box may be all that shows
 _FEWEST_SHELLS = 4
+_STILL_FALLING = 1.5  # power of the last shell in that of the corners, where it is density and not white noise
 
 
 class _Power(NamedTuple):
-    """Power of the modes in each shell, and of those beyond the last one: the noise.
+    """Power of the modes in each shell, and of those beyond the last one: the noise, if it falls no more.
 
-    It is the median, which does not see the few modes along the axes that density at the faces of the box fills.
+    Maps as fine as their voxels allow have density there.  It is the median, which does not see the few modes along the
+    axes that density at the faces of the box fills.
     """
 
     squared_frequency: NDArray[np.float64]  # (n_shells,), 1/Å²
@@ -79,5 +81,6 @@ def _radial_power(density: np.ndarray, voxel_size: tuple[float, float, float]) -
     middles = np.cumsum(n_modes) - (n_modes + 1) // 2
     medians = power.ravel()[order][np.clip(middles, 0, power.size - 1)]
     squares = np.bincount(shells, weights=squared.ravel(), minlength=n_shells + 2) / np.maximum(n_modes, 1)
-    noise = max(float(medians[-1]), _FAINTEST * float(power.mean()))
+    corners = float(medians[-1]) if medians[-2] < _STILL_FALLING * medians[-1] else 0.0
+    noise = max(corners, _FAINTEST * float(power.mean()))
     return _Power(squares[1:-1], medians[1:-1], n_modes[1:-1].astype(np.float64), noise)

@@ -78,3 +78,10 @@ def test_without_signal_there_is_nothing_to_tell(target):
 def test_maps_of_two_shapes_are_an_error():
     with pytest.raises(InputError, match=r"must share a grid: one has 5x4x3 voxels, the other 6x4x3\. Resample one"):
         estimate_blur(np.zeros((3, 4, 5)), np.zeros((3, 4, 6)), VOXEL)
+
+
+@pytest.mark.parametrize("blur", [0.4, 0.6])  # voxels
+def test_density_that_reaches_the_corners_of_fourier_space_is_no_noise(blur):
+    own = 0.5  # voxels: half of what the voxels allow
+    found = estimate_blur(_density(_atoms(), own), _density(_atoms("hinge"), math.hypot(own, blur)), VOXEL)
+    assert found == pytest.approx(blur * 1.5, rel=0.2)
