@@ -17,7 +17,7 @@ from ..engine.maps.mrc_file import read_map
 from ..engine.maps.own_mask import mask_on_grid, mask_round, masked
 from ..engine.maps.preparation import suggestion
 from ..engine.maps.segments import Segments, check_density, segments_at, segments_of_map
-from ..engine.options.training import TRAINING
+from ..engine.options.training import TRAINING, TrainingOptions
 from .progress import Reporter
 from .provenance import digest
 
@@ -86,6 +86,24 @@ def read_pair(said: dict[str, Any], reporter: Reporter, required: Sequence[str] 
             reporter.note(text)
     segments = read_segments(said["segments"], initial, levels["initial"]) if "segments" in said else None
     return Pair(initial, target, masks, _read_half_maps(said.get("half_maps", []), initial, reporter), segments)
+
+
+def without_belt(pair: Pair, options: TrainingOptions, reporter: Reporter) -> Pair:
+    """The pair with masks that leave out a belt of detergent or lipid, if both maps have one and no masks are given."""
+    if options.conditioning != "auto" or pair.masks:
+        return pair
+    from ..engine.maps.belt import find_belt
+
+    belt = find_belt(pair.initial, pair.target, (options.initial_level, options.target_level))
+    if belt is None:
+        return pair
+    shares = " and ".join(f"{share:.0%} of {each.name}" for share, each in zip(belt.shares, pair[:2]))
+    reporter.note(
+        f"{shares} above the levels is smooth and lies still, as a belt of detergent or lipid does: it is left out, "
+        f"of what is carried too ({named('conditioning')} off keeps it)."
+    )
+    masks = {key: pair.initial.with_density(mask) for key, mask in zip(("initial", "target"), belt.masks)}
+    return pair._replace(masks=masks)
 
 
 def _read_half_maps(

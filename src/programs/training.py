@@ -17,7 +17,16 @@ from ..engine.options.training import TRAINING, TrainingOptions, check_together
 from ..engine.options.training import training_options as chosen_options
 from .beginning import begin
 from .keeping import run_training
-from .pair import half_maps_of_run, inputs_of, map_of_run, mask_of_run, read_pair, read_validation, segments_of_run
+from .pair import (
+    half_maps_of_run,
+    inputs_of,
+    map_of_run,
+    mask_of_run,
+    read_pair,
+    read_validation,
+    segments_of_run,
+    without_belt,
+)
 from .progress import Reporter
 from .provenance import describe, describe_file, now
 from .stop_request import StopRequest
@@ -71,6 +80,7 @@ def train(
     size = {name: getattr(velocity, name) for name in ("depth", "width") if hasattr(velocity, name)}
     training_options = chosen_options({**said, **size}, seed=secrets.randbelow(2**31))
     validation = read_validation(said.get("validation_map"), initial, reporter)
+    pair = without_belt(pair, training_options, reporter)
     device, why = _choose_device(said["device"], said["gpu"])
     training, compared = begin(pair, validation, training_options, device, reporter, velocity)
     reporter.note(why)
@@ -86,7 +96,7 @@ def train(
         "target": describe(target, said["target_map"], training_options.target_level),
         "reports": not said.get("no_report", False),
         "validation": describe_file(said["validation_map"]) if validation else None,
-        "masks": {key: describe_file(said[f"{key}_mask"]) for key in pair.masks},
+        "masks": {key: _about_mask(said.get(f"{key}_mask")) for key in pair.masks},
         "half_maps": [describe_file(path) for path in said.get("half_maps", ())],
         "segments": describe_file(said["segments"]) if pair.segments else None,
         "ceiling": compared.ceiling,
@@ -152,6 +162,11 @@ def _resume(
     training, compared = begin(pair, validation, options, device, reporter, state=state)
     content["n_steps"] = training.n_steps
     run_training(run, content, training, compared, reporter, stop)
+
+
+def _about_mask(path: str | None) -> dict[str, Any]:
+    """The user's own, or one that the maps suggested."""
+    return {"found": "belt"} if path is None else describe_file(path)
 
 
 def _recorded_options(run: RunDirectory, content: dict[str, Any]) -> TrainingOptions:

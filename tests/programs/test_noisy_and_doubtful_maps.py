@@ -11,6 +11,8 @@ from phantoms import LEVEL, SHAPE, VOXEL_SIZE, blob, two_domains, write_mrc
 from running import call, run_json, training
 from test_programs import read_frames
 
+from chimerax.cryotrans.engine.maps.demo_pair import make_demo_pair
+
 _SIDES = (40, 44, 48)
 
 
@@ -194,3 +196,26 @@ def test_a_target_that_was_not_fitted_is_told_with_the_command(maps, tmp_path, c
         assert result.status == 0, result.err
         assert ("target.mrc was not fitted to initial.mrc: fit it first" in result.err) == large
         assert "As a whole the map turns by" in (tmp_path / f"run_{large}" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_belt_is_left_out_of_training_and_of_what_is_carried(tmp_path, capsys):
+    pair = make_demo_pair()
+    z, y, x = np.indices(pair.initial.grid_shape)
+    belt = 0.8 * np.exp(-((np.hypot(z - 20, x - 28) - 15) ** 2) / 16 - (y - 10) ** 2 / 24)
+    for name, density_map in (("initial", pair.initial), ("target", pair.target)):
+        whole = np.maximum(density_map.density, belt).astype(np.float32)
+        write_mrc(tmp_path / f"{name}.mrc", whole, voxel_size=density_map.voxel_size)
+    n_points = {}
+    for word in ("auto", "off"):
+        result = call(capsys, *training(tmp_path, tmp_path / word, 1, 1, "--conditioning", word))
+        assert result.status == 0, result.err
+        assert ("lies still, as a belt of detergent or lipid does" in result.err) == (word == "auto")
+        n_points[word] = run_json(tmp_path / word)["n_points"]
+    assert n_points["auto"] < 0.8 * n_points["off"]
+    predict = ["predict", "-i", tmp_path / "initial.mrc", "-t", LEVEL, "--run", tmp_path / "auto"]
+    assert call(capsys, *predict, "-d", tmp_path / "frames", "--frames", 2).status == 0
+    frame = read_frames(tmp_path / "frames")[0]
+    assert frame[(belt > 0.7) & (pair.initial.density < 0.1)].max() < LEVEL / 2
+    resumed = call(capsys, "train", "--resume", "-d", tmp_path / "auto", "-n", 2)
+    assert resumed.status == 0, resumed.err
+    assert run_json(tmp_path / "auto")["n_points"] == n_points["auto"]
