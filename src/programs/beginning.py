@@ -45,10 +45,10 @@ def begin(
     from ..engine.judging.held_out import held_out_mask
 
     initial, target, masks = pair[:3]
-    noise, low_pass = _noise_of_target(pair, reporter), 0.0
+    noise, low_pass, is_noisy = _noise_of_target(pair, reporter), 0.0, False
     blur = _blur_between(initial, target, options)
     if options.conditioning == "auto":
-        initial, target, options, blur, low_pass = _conditioned(pair, options, blur, noise, reporter)
+        initial, target, options, blur, low_pass, is_noisy = _conditioned(pair, options, blur, noise, reporter)
     else:
         initial, target = (
             each.with_density(each.density * masks[key].density) if key in masks else each
@@ -61,7 +61,7 @@ def begin(
     if options.hold_out is not None:
         block = max(_BLOCK_VOXELS, _BLOCK / voxel_side(initial.voxel_size))
         held_out = held_out_mask(above_level(target, options.target_level), options.hold_out, block, options.seed)
-    training = _training_of(initial, target, options, blur, symmetry, device, held_out, field, pair.segments)
+    training = _training_of(initial, target, options, blur, symmetry, device, held_out, field, pair.segments, is_noisy)
     if len({f"{size:.3f}" for size in initial.voxel_size}) > 1:
         reporter.warning(f"The voxels of {initial.name} are not cubes; distances are measured in voxels.")
     if any(n % options.bin_size for n in initial.grid_shape):
@@ -116,12 +116,13 @@ def _training_of(
     held_out: NDArray[np.bool_] | None,
     field: Field | None,
     segments: Segments | None,
+    is_noisy: bool,
 ) -> Training | AutoTraining:
     """The training of a recipe, from a new field or the one that was given."""
     if options.recipe == "auto":
         from ..engine.training.recipe import AutoTraining
 
-        return AutoTraining(initial, target, options, blur, symmetry, device, held_out, segments)
+        return AutoTraining(initial, target, options, blur, symmetry, device, held_out, segments, is_noisy)
     from ..engine.flow.fields import new_field
     from ..engine.training.training import Training
 
@@ -135,9 +136,9 @@ def _training_of(
 
 def _conditioned(
     pair: Pair, options: TrainingOptions, blur: float, noise: Noise | None, reporter: Reporter
-) -> tuple[DensityMap, DensityMap, TrainingOptions, float, float]:
-    """Both maps, the options with their levels and the blur between them, as training is to see them; and by what the
-    target was low-passed (Å)."""
+) -> tuple[DensityMap, DensityMap, TrainingOptions, float, float, bool]:
+    """Both maps, the options with their levels and the blur between them, as training is to see them; by what the
+    target was low-passed (Å); and whether one is noisy."""
     from ..engine.maps.conditioning import conditioned, joined_blur
 
     masks = {key: mask.density for key, mask in pair.masks.items()}
@@ -146,7 +147,7 @@ def _conditioned(
     for note in (*a.notes, *b.notes):
         reporter.note(note)
     options = dataclasses.replace(options, initial_level=a.level, target_level=b.level)
-    return a.density_map, b.density_map, options, joined_blur(blur, a.blur, b.blur), b.blur
+    return a.density_map, b.density_map, options, joined_blur(blur, a.blur, b.blur), b.blur, a.is_noisy or b.is_noisy
 
 
 def _noise_of_target(pair: Pair, reporter: Reporter) -> Noise | None:

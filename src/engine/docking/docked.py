@@ -78,7 +78,7 @@ class DockedDomains:
 
 def supervoxels_of(pair: CoarsePair, seed: int = 0) -> Pieces:
     """The small pieces of the initial that choose among motions."""
-    n = max(_FEWEST_SUPERVOXELS, round(_volume(pair) / SUPERVOXEL))
+    n = max(_FEWEST_SUPERVOXELS, round(volume_of(pair) / SUPERVOXEL))
     return cut(*points_above(pair.initial, RIM), n, seed)
 
 
@@ -101,7 +101,7 @@ def dock_domains(pair: CoarsePair, seed: int = 0, n_cuts: int = 1) -> list[Docke
 
 def docked_poses(pair: CoarsePair, seed: int = 0) -> Motions:
     """The poses of what lies round many centres of the initial, no two alike."""
-    n_pieces = max(_FEWEST_PIECES, round(_volume(pair) / _PIECE))
+    n_pieces = max(_FEWEST_PIECES, round(volume_of(pair) / _PIECE))
     centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
     return _unlike(_docked_pieces(pair, centres), pair.voxel)
 
@@ -148,8 +148,8 @@ def _explained(
     return DockedDomains(pair, motions, supervoxels, labels, best.energy, correlation)
 
 
-def _volume(pair: CoarsePair) -> float:
-    """Å³ of the molecule."""
+def volume_of(pair: CoarsePair) -> float:
+    """Å³ of the molecule, about 1.4 for each dalton; it hangs on no level."""
     return len(points_above(pair.initial, _MOLECULE)[0]) * pair.voxel**3
 
 

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from ..errors import InputError, named
 from ..files.writing import write_atomically
-from .domains import CombinedField, DomainField, SymmetricField
+from .domains import CombinedField, DomainField, LayeredField, SymmetricField
 from .symmetry import Symmetry
 from .velocity import Field, VelocityField
 
 _PREFIX = "v."
-_FLOW_OF = {DomainField: "domains", SymmetricField: "network", CombinedField: "both"}
+_FLOW_OF = {DomainField: "domains", SymmetricField: "network", CombinedField: "both", LayeredField: "layers"}
 
 
 def save_weights(path: Path, field: Field) -> None:
@@ -78,6 +78,8 @@ def state_of_field(field: Field) -> dict[str, Any]:
         }
     if isinstance(field, DomainField):
         content["domains"] = {name: value.detach().cpu() for name, value in field.state_dict().items()}
+    elif isinstance(field, LayeredField):
+        content["domains"], content["layer"] = (state_of_field(part)["domains"] for part in (field.large, field.small))
     elif isinstance(field, SymmetricField):
         content["network"] = state_of_field(field.network)
     elif isinstance(field, CombinedField):
@@ -103,11 +105,9 @@ def field_of_state(content: Mapping[str, Any], name: str = "The saved state") ->
         network: Any = _network(content["network"], name) if "network" in content else None
         if network is not None and symmetry is not None:
             network = SymmetricField(network, symmetry)
-        domains = None
-        if "domains" in content:
-            tensors = content["domains"]
-            domains = DomainField(tensors["centres"], tensors["spread"], tensors["arm"], symmetry)
-            domains.load_state_dict(tensors)
+        domains = _domains(content["domains"], symmetry) if "domains" in content else None
+        if content["flow"] == "layers" and domains is not None:
+            return LayeredField(domains, _domains(content["layer"], symmetry))
         found = {"domains": domains, "network": network}
         if content["flow"] == "both" and domains is not None and network is not None:
             return CombinedField(domains, network)
@@ -117,6 +117,12 @@ def field_of_state(content: Mapping[str, Any], name: str = "The saved state") ->
     if field is None:
         raise InputError(f"{name} holds no flow of this program. Name a file that training wrote.")
     return field
+
+
+def _domains(tensors: Mapping[str, Tensor], symmetry: Symmetry | None) -> DomainField:
+    domains = DomainField(tensors["centres"], tensors["spread"], tensors["arm"], symmetry)
+    domains.load_state_dict(tensors)
+    return domains
 
 
 def _network(content: Mapping[str, Any], name: str) -> VelocityField:

@@ -23,6 +23,7 @@ from .velocity import Field, VelocityField
 _SHARPNESS = 0.35  # s in units of the mean distance from a centre to the next
 _LEAST_ARM = 0.1  # of the spacing, for domains of next to one point
 _ROUNDS_OF_MEANS = 10
+_POINTS_OF_A_DOMAIN = 4  # at least, of a layer's
 
 
 class DomainField(Field):
@@ -122,6 +123,38 @@ class DomainField(Field):
         shifts = _turned(self.translations, self.symmetry) - torch.linalg.cross(turns, centres)
         turn, shift = (weights @ torch.cat((turns, shifts), dim=1)).split(3, dim=1)
         return Screws(turn, shift)
+
+
+class LayeredField(Field):
+    """Domains, and smaller ones on top for what moves a little within them: the sum of both velocities."""
+
+    integrator = "exact"
+
+    def __init__(self, large: DomainField, small: DomainField) -> None:
+        super().__init__()
+        self.large, self.small = large, small
+
+    @classmethod
+    def upon(cls, domains: DomainField, points: Tensor, times: int, seed: int) -> LayeredField:
+        """The same flow, with so many times more domains at rest upon it.
+
+        Args:
+            domains: that move already.
+            points: (n, 3), over which the small ones are spread.
+            times: small domains for each large one, if there are points enough.
+            seed: chooses the first centre.
+        """
+        n_large = len(_images(domains.centres, domains.symmetry))
+        n_small = min(times * n_large, max(n_large, len(points) // _POINTS_OF_A_DOMAIN))
+        return cls(domains, DomainField.spread_over(points, n_small, seed, domains.symmetry))
+
+    @property
+    def symmetry(self) -> Symmetry | None:
+        return self.large.symmetry
+
+    def at(self, start: Tensor) -> Screws:
+        """The velocity of the points that start at `start`, (n, 3)."""
+        return self.large.at(start) + self.small.at(start)
 
 
 class CombinedField(Field):

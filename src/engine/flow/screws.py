@@ -23,6 +23,10 @@ class Screws:
         """(n, 3) → (n, 3)."""
         return torch.linalg.cross(self._turn, points) + self._shift
 
+    def __add__(self, other: Screws) -> Screws:
+        """The sum of both velocities, which is a screw's again."""
+        return Screws(self._turn + other._turn, self._shift + other._shift)
+
     def way(self, velocity: Tensor, time: float) -> Tensor:
         """x(t) - x(0), (n, 3), of points that have this velocity at t = 0."""
         turn = self._turn * time

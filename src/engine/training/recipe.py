@@ -7,7 +7,7 @@
        the target at finer detail than they were trained on, less a price for strain and folds.  Where both maps have a
        symmetry, flows that keep it compete with free ones, and win if they end alike.
     2. The best goes on from coarse to fine detail, by correlation: both maps blurred at first, at last the
-       generated map at the resolution of the target.
+       generated map at the resolution of the target; there domains get smaller ones upon them.
 
 Every stage ends when nothing improves.  To whoever calls it, the whole is one training: `AutoTraining` has the members
 of `Training`.
@@ -23,15 +23,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..docking.coarse import coarse_pair
-from ..docking.docked import DockedDomains, at_detail, dock_domains
+from ..docking.coarse import BLUR, VOXEL, CoarsePair, coarse_pair
+from ..docking.docked import DockedDomains, at_detail, dock_domains, volume_of
 from ..docking.field import domain_field, symmetric_field
 from ..docking.partners import Part, partner_text, parts_without_partner, without
 from ..docking.wholes import dock_segments
 from ..errors import InputError
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.deformation import deformation
-from ..flow.domains import CombinedField, DomainField
+from ..flow.domains import CombinedField, DomainField, LayeredField
 from ..flow.fields import at_rest, new_field, new_network
 from ..flow.price import overall_strain, price
 from ..flow.symmetry import Symmetry
@@ -50,6 +50,7 @@ _STEPS_TO_JUDGE = 50  # a stage ends when this many steps have gained less than 
 _LEAST_GAIN = 0.01
 _MANY_POINTS, _FEWEST_STEPS = 50_000, 120  # of a refinement: with more points fewer steps, but not below
 _POINTS_OF_A_DOMAIN = 4  # at least
+_SMALL_DOMAINS = 2  # for each docked or trained one, upon it at the finest detail
 _RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, of the starts
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
 _REFINING_RATES = (1e-3, 5e-4, 2.5e-4, 1e-4)
@@ -83,6 +84,7 @@ class AutoTraining:
         device: where to compute.
         held_out: (nz, ny, nx), voxels of the target that it is not to see.
         segments: parts of the initial that are to be docked as wholes.
+        is_noisy: one of the maps is: small domains upon others would fit its noise.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class AutoTraining:
         device: torch.device,
         held_out: NDArray[np.bool_] | None = None,
         segments: Segments | None = None,
+        is_noisy: bool = False,
     ) -> None:
         self.options = options
         self.step = 0
@@ -103,7 +106,8 @@ class AutoTraining:
         self._held_out, self._segments = held_out, segments
         self._voxel_size = voxel_side(initial.voxel_size)
         self._pairs: dict[tuple[int, int], PreparedPair] = {}
-        volume = np.count_nonzero(initial.density > options.initial_level) * self._voxel_size**3
+        self._is_noisy = is_noisy
+        volume = volume_of(self._as_docked()) if options.flow != "network" else 0.0
         self._starts = starts_of(options, symmetry, volume, segments is not None)
         self.stages = self._plan()
         planned = sum(stage.n_steps for stage in self.stages)
@@ -230,11 +234,14 @@ class AutoTraining:
             self._pairs[bin_size, margin] = prepare(*self._maps, *levels, bin_size, margin, self._held_out)
         return self._pairs[bin_size, margin]
 
-    def _dock(self) -> None:
-        """Fill `_docked`."""
+    def _as_docked(self, blur: float = BLUR, voxel: float = VOXEL) -> CoarsePair:
         device = torch.device("cpu") if self._device.type == "mps" else self._device
         levels = self.options.initial_level, self.options.target_level
-        pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
+        return coarse_pair(*self._maps, levels, self._target_blur, device, blur, voxel, self._held_out)
+
+    def _dock(self) -> None:
+        """Fill `_docked`."""
+        pair = self._as_docked()
         shape, seed = self._maps[0].grid_shape, self.options.seed
         n_cuts = max(1, sum(begun.number is not None and not begun.symmetry for begun in self._starts))
 
@@ -246,9 +253,9 @@ class AutoTraining:
         found = docked()
         if parts := parts_without_partner(found[0], self._maps[0]):
             self._leave_out(parts)
-            pair = coarse_pair(*self._maps, levels, self._target_blur, device, held_out=self._held_out)
+            pair = self._as_docked()
             found = docked()
-        fine = coarse_pair(*self._maps, levels, self._target_blur, device, 0.0, _FINE_VOXEL, self._held_out)
+        fine = self._as_docked(0.0, _FINE_VOXEL)
         found = [at_detail(each, fine) for each in found]
         self._docked = []
         for begun in self._starts:
@@ -328,6 +335,10 @@ class AutoTraining:
                 following += 1
                 then = self.stages[following]
             field = self._new_field(then.start) if then.start is not None else self._best()
+        elif following == len(self.stages) - 1 and isinstance(field, DomainField) and not self._is_noisy:
+            pair = self._pair(then.bin_size, then.margin)
+            points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
+            field = LayeredField.upon(field, points, _SMALL_DOMAINS, self.options.seed)
         self._begin(following, field)
 
     def _score(self, field: Field) -> float:

@@ -9,7 +9,7 @@ from ..flow.symmetry import Symmetry
 from ..options.training import TrainingOptions
 
 _CUTS, _CUTS_OF_LARGE = 4, 2  # sets of supervoxels that are docked: one of them may have its borders right
-_LARGE = 25_000.0  # Å³ above the level, which at a usual one is a fifth of the molecule: 100 kDa and more
+_LARGE = 140_000.0  # Å³: 100 kDa and more
 _NEARLY_ALL, _MOST = 0.95, 0.9  # scores above which no network is tried, no trained domains
 _DOMAINS = (12, 24)
 _DOMAINS_OF_A_UNIT = (4, 8)  # where there is a symmetry
@@ -42,7 +42,7 @@ def starts_of(
     times more as the group has rotations, so it is there only if it is asked for.
 
     Args:
-        volume: Å³, of the initial above its level.
+        volume: Å³, of the molecule as docking sees it.
         has_segments: the user says which parts move as one; these are docked, free of any symmetry.
     """
     told = symmetry is not None and options.symmetry != "auto"

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from chimerax.cryotrans.engine.errors import InputError
 from chimerax.cryotrans.engine.flow.checkpoint import load_weights, save_weights
-from chimerax.cryotrans.engine.flow.domains import CombinedField, DomainField, SymmetricField
+from chimerax.cryotrans.engine.flow.domains import CombinedField, DomainField, LayeredField, SymmetricField
 from chimerax.cryotrans.engine.flow.integration import displacement, displacements
 from chimerax.cryotrans.engine.flow.symmetry import point_group
 from chimerax.cryotrans.engine.flow.velocity import VelocityField
@@ -113,7 +113,7 @@ def test_more_domains_than_points_are_refused():
 
 
 @pytest.mark.parametrize("name", ["C3", "C7", "D2"])
-@pytest.mark.parametrize("kind", ["domains", "network", "both"])
+@pytest.mark.parametrize("kind", ["domains", "layers", "network", "both"])
 def test_a_symmetric_flow_keeps_the_symmetry(name, kind):
     symmetry = point_group(name, CENTRE.double()).to(CENTRE)
     points = _symmetric_points(symmetry)
@@ -128,11 +128,15 @@ def _field(kind, points, symmetry):
     domains = _moving(DomainField.spread_over(points, 9, symmetry=symmetry))
     network = _moving(VelocityField(3, 8, seed=0), 1.0)
     network = SymmetricField(network, symmetry) if symmetry else network
+    if kind == "layers":
+        layers = LayeredField.upon(domains, points, 2, seed=1)
+        _moving(layers.small)
+        return layers
     return {"domains": domains, "network": network, "both": CombinedField(domains, network)}[kind]
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("kind", ["domains", "network", "both"])
+@pytest.mark.parametrize("kind", ["domains", "layers", "network", "both"])
 def test_a_weight_file_brings_the_flow_back(tmp_path, kind, symmetric):
     symmetry = point_group("C3", CENTRE.double()).to(CENTRE) if symmetric else None
     points = _symmetric_points(symmetry) if symmetry else _points()
@@ -150,6 +154,19 @@ def test_both_add_up():
     torch.testing.assert_close(both.at(points)(points), sums)
     [moved] = displacements(both, points, [1.0])
     torch.testing.assert_close(moved, displacement(both, points), atol=1e-6, rtol=0)
+
+
+def test_a_layer_at_rest_changes_nothing_and_a_moving_one_adds_up():
+    points = _points(60)
+    domains = _moving(DomainField.spread_over(points, 3))
+    layers = LayeredField.upon(domains, points, 2, seed=1)
+    assert len(layers.small.centres) == 6
+    torch.testing.assert_close(displacement(layers, points), displacement(domains, points), atol=1e-6, rtol=0)
+    _moving(layers.small)
+    sums = layers.large.at(points)(points) + layers.small.at(points)(points)
+    torch.testing.assert_close(layers.at(points)(points), sums)
+    [by_steps] = displacements(layers, points, [1.0], 40, "rk4")
+    torch.testing.assert_close(displacement(layers, points), by_steps, atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize(
