@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measures import machine_text, rmsd, run_program
+from measures import is_right, machine_text, rmsd, run_program
 
 from chimerax.cryotrans.engine.carrying.prediction import carry
 from chimerax.cryotrans.engine.flow.checkpoint import load_weights
@@ -50,11 +50,6 @@ def main() -> None:
     print(machine_text())
     print(options)
     _print(_rows(asked.results), [_name(pair) for pair in asked.pairs], asked.seeds, options)
-
-
-def is_right(before: float, after: float) -> bool:
-    """Whether the structure has come near enough to be called right; Å."""
-    return after <= min(3.0, max(1.5, before / 5))
 
 
 def _run(pair: str, seed: int, training: list[str]) -> dict[str, Any]:

@@ -48,6 +48,11 @@ def rmsd(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.sqrt(((a - b) ** 2).sum(axis=1).mean()))
 
 
+def is_right(before: float, after: float) -> bool:
+    """Whether the structure has come near enough to be called right; Å."""
+    return after <= min(3.0, max(1.5, before / 5))
+
+
 def n_steps_done(run: Path) -> int:
     return int(json.loads((run / "run.json").read_text(encoding="utf-8"))["step"])
 

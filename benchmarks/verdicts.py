@@ -1,0 +1,202 @@
+"""How often the verdict is right: trainings with a known truth, as experiments, and mistakes, make them.
+
+    python benchmarks/verdicts.py RESULTS.jsonl [PROTEIN_FOLDER ...] [--workers 2]
+
+Each folder holds two states of a protein, state0.pdb and state1.pdb, the same atoms in the same order in both; at least
+two are wanted, as each is the other molecule of the one before.  The trainings are those of verdict_cases.py; each is
+added to RESULTS as soon as it is known, and what is there already is not run again.  Then what RESULTS holds is judged
+by the rules as they are now, and the table of words and truth printed, for both halves of the proteins: the rules'
+limits were chosen on one, and the other is what they are tested on.  Without folders nothing is run.
+
+A training is right if the rmsd of the Cα atoms is at most 1.5 Å or a fifth of that at the start, whichever is larger,
+but not above 3 Å.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measures import is_right, machine_text, run_program
+from verdict_cases import VOXEL, Case, cases_of, read_protein
+
+from chimerax.cryotrans.engine.carrying.prediction import carry
+from chimerax.cryotrans.engine.flow.checkpoint import load_weights
+from chimerax.cryotrans.engine.judging.measures import Measures
+from chimerax.cryotrans.engine.judging.tables import METRICS_FILE, read_metrics
+from chimerax.cryotrans.engine.judging.verdict import WORDS, verdict_on
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
+from chimerax.cryotrans.engine.maps.mrc_file import write_map
+
+CHOSEN_ON = ("adk", "calmodulin", "polbeta", "eaat", "gltph")  # the other proteins are the tested half
+_RADIUS = 12.0  # Å: atoms of a piece of the witness
+_FAR = 3.0  # Å
+_REFUSED = "refused"  # with a sentence, before a verdict
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train where the truth is known, and compare verdicts with it.")
+    parser.add_argument("results", type=Path)
+    parser.add_argument("proteins", type=Path, nargs="*")
+    parser.add_argument("--workers", type=int, default=2)
+    asked = parser.parse_args()
+    _run_all(asked.results, asked.proteins, asked.workers)
+    rows = [json.loads(line) for line in asked.results.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        row["word"] = judge(row)
+    print(machine_text())
+    for half, is_chosen in (("chosen on", True), ("tested on", False)):
+        of_half = [row for row in rows if (row["protein"] in CHOSEN_ON) == is_chosen]
+        if of_half:
+            print(f"\n{half}: {', '.join(sorted({row['protein'] for row in of_half}))}")
+            _print(of_half)
+
+
+def judge(row: dict[str, Any]) -> str:
+    """The word that the rules say now on what was measured of a training."""
+    if row["said"] == _REFUSED:
+        return _REFUSED
+    rows = [Measures(**{name: _number(value) for name, value in kept.items()}) for kept in row["measures"]]
+    found = verdict_on(
+        rows, row["best"], (VOXEL, VOXEL, VOXEL), None, row["without_partner"], row["witness"], **_further(row)
+    )
+    return found.word
+
+
+def _further(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("ceiling",) if row.get(name) is not None}
+
+
+def _run_all(results: Path, folders: Sequence[Path], workers: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # one for each of the trainings side by side
+    done = set()
+    if results.exists():
+        rows = (json.loads(line) for line in results.read_text(encoding="utf-8").splitlines())
+        done = {(row["protein"], row["case"]) for row in rows}
+    proteins = [read_protein(folder) for folder in folders]
+    others = proteins[1:] + proteins[:1]
+    wanted = [
+        (protein.name, name, make)
+        for protein, other in zip(proteins, others)
+        for name, make in cases_of(protein, other).items()
+        if (protein.name, name) not in done
+    ]
+    wanted.sort(key=lambda each: hash_of(each[0] + each[1]))  # so that a part of them is a fair sample
+    with ThreadPoolExecutor(workers) as pool:
+        for row in pool.map(lambda each: {"protein": each[0], "case": each[1], **_run(each[2]())}, wanted):
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            print(f"{row['protein']:11} {row['case']:22} {row['rmsd']} Å, {row['said']}", flush=True)
+
+
+def hash_of(text: str) -> int:
+    """The same number for a text every time."""
+    import zlib
+
+    return zlib.crc32(text.encode())
+
+
+def _run(case: Case) -> dict[str, Any]:
+    size = (VOXEL, VOXEL, VOXEL)
+    initial = DensityMap(case.initial.astype(np.float32), size)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_map(folder / "initial.mrc", initial)
+        write_map(folder / "target.mrc", DensityMap(case.target.astype(np.float32), size))
+        maps = ["-i0", str(folder / "initial.mrc"), "-i1", str(folder / "target.mrc"), "-d", str(folder / "run")]
+        levels = ["-t0", f"{case.levels[0]:.4g}", "-t1", f"{case.levels[1]:.4g}"]
+        seed = [] if "--seed" in case.options else ["--seed", "0"]
+        try:
+            seconds = run_program("train", *maps, *levels, *case.options, *seed, "--progress", "none")
+        except SystemExit:
+            return {"said": _REFUSED, "rmsd": None}
+        content = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))
+        rows = read_metrics(folder / "run" / METRICS_FILE)
+        best = next(i for i, row in enumerate(rows) if row.step == content["best"]["step"])
+        [carried] = carry(case.before, initial, load_weights(folder / "run" / content["best"]["weights"]))
+    kept = _kept(rows, best)
+    result = {
+        "seconds": round(seconds, 1),
+        "said": content["verdict"]["word"],
+        "reasons": content["verdict"]["reasons"],
+        "measures": [{name: _short(value) for name, value in row._asdict().items()} for row in kept],
+        "best": kept.index(rows[best]),
+        "without_partner": content.get("without_partner", []),
+        "ceiling": content.get("ceiling"),
+        "witness": content["witness"],
+        "rmsd": None,
+    }
+    if case.true is None:
+        return result
+    known = ~np.isnan(case.true).any(axis=1)
+    off = np.linalg.norm(carried - case.true, axis=1)
+    for piece in (content["witness"] or {}).get("pieces", ()):
+        own = known & (np.linalg.norm(case.before - np.array(piece["place"][::-1]), axis=1) < _RADIUS)
+        piece["off"] = round(float(np.sqrt((off[own] ** 2).mean())), 2) if own.any() else None
+    before, after = (
+        float(np.sqrt(((places - case.true)[known] ** 2).sum(axis=1).mean())) for places in (case.before, carried)
+    )
+    return {
+        **result,
+        "before": round(before, 2),
+        "rmsd": round(after, 2),
+        "median": round(float(np.median(off[known])), 2),
+        "far": round(float((off[known] > _FAR).mean()), 3),
+    }
+
+
+def _kept(rows: Sequence[Measures], best: int) -> list[Measures]:
+    """The rows that a verdict looks at."""
+    last = rows[-1]
+    earlier = next((row for row in reversed(rows) if row.step <= 0.9 * last.step), last)
+    return sorted({rows[0], earlier, rows[best], last}, key=lambda row: row.step)
+
+
+def _short(value: float) -> float | None:
+    return None if math.isnan(value) else float(f"{value:.4g}")
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _print(rows: Iterable[dict[str, Any]]) -> None:
+    counts: Counter[tuple[str, str]] = Counter()
+    rows = list(rows)
+    for row in rows:
+        if row["rmsd"] is None:
+            truth = "nothing right"
+        elif is_right(row["before"], row["rmsd"]):
+            truth = "right"
+        else:
+            truth = "above 3 Å" if row["rmsd"] > 3 else "not right"
+        row["truth"] = truth
+        counts[truth, row["word"]] += 1
+    print(f"{'':14}" + "".join(f"{word:>10}" for word in (*WORDS, _REFUSED)))
+    for truth in ("right", "not right", "above 3 Å", "nothing right"):
+        print(f"{truth:14}" + "".join(f"{counts[truth, word]:10}" for word in (*WORDS, _REFUSED)))
+    good = [row for row in rows if row["word"] == "good"]
+    right = [row for row in rows if row["truth"] == "right"]
+    both = sum(row["truth"] == "right" for row in good)
+    if good and right:
+        print(
+            f"of {len(good)} runs called good {both / len(good):.0%} are right; "
+            f"of {len(right)} right runs {both / len(right):.0%} are called good"
+        )
+    for row in rows:
+        if (row["word"] == "good") != (row["truth"] == "right"):
+            print(f"  {row['protein']:11} {row['case']:22} {row['truth']:13} {row['rmsd'] or 0:6.2f} Å   {row['word']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
