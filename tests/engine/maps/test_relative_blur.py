@@ -82,6 +82,6 @@ def test_maps_of_two_shapes_are_an_error():
 
 @pytest.mark.parametrize("blur", [0.4, 0.6])  # voxels
 def test_density_that_reaches_the_corners_of_fourier_space_is_no_noise(blur):
-    own = 0.5  # voxels: half of what the voxels allow
+    own = 0.4  # voxels: as fine as they allow
     found = estimate_blur(_density(_atoms(), own), _density(_atoms("hinge"), math.hypot(own, blur)), VOXEL)
     assert found == pytest.approx(blur * 1.5, rel=0.2)
