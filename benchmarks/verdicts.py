@@ -18,10 +18,11 @@ import argparse
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,9 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("proteins", type=Path, nargs="*")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="keep the runs in this directory")
     asked = parser.parse_args()
-    _run_all(asked.results, asked.proteins, asked.workers)
+    _run_all(asked.results, asked.proteins, asked.workers, asked.keep)
     rows = [json.loads(line) for line in asked.results.read_text(encoding="utf-8").splitlines()]
     for row in rows:
         row["word"] = judge(row)
@@ -77,7 +79,7 @@ def _further(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("ceiling",) if row.get(name) is not None}
 
 
-def _run_all(results: Path, folders: Sequence[Path], workers: int) -> None:
+def _run_all(results: Path, folders: Sequence[Path], workers: int, keep: Path | None) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # one for each of the trainings side by side
     done = set()
     if results.exists():
@@ -93,10 +95,18 @@ def _run_all(results: Path, folders: Sequence[Path], workers: int) -> None:
     ]
     wanted.sort(key=lambda each: hash_of(each[0] + each[1]))  # so that a part of them is a fair sample
     with ThreadPoolExecutor(workers) as pool:
-        for row in pool.map(lambda each: {"protein": each[0], "case": each[1], **_run(each[2]())}, wanted):
+        for row in pool.map(lambda each: _row(*each, keep), wanted):
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             print(f"{row['protein']:11} {row['case']:22} {row['rmsd']} Å, {row['said']}", flush=True)
+
+
+def _row(protein: str, name: str, make: Callable[[], Case], keep: Path | None) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as temporary:
+        row = {"protein": protein, "case": name, **_run(make(), Path(temporary))}
+        if keep is not None:
+            shutil.copytree(temporary, keep / f"{protein}_{name.replace(' ', '_').replace(',', '')}")
+    return row
 
 
 def hash_of(text: str) -> int:
@@ -106,24 +116,23 @@ def hash_of(text: str) -> int:
     return zlib.crc32(text.encode())
 
 
-def _run(case: Case) -> dict[str, Any]:
+def _run(case: Case, folder: Path) -> dict[str, Any]:
     size = (VOXEL, VOXEL, VOXEL)
     initial = DensityMap(case.initial.astype(np.float32), size)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        write_map(folder / "initial.mrc", initial)
-        write_map(folder / "target.mrc", DensityMap(case.target.astype(np.float32), size))
-        maps = ["-i0", str(folder / "initial.mrc"), "-i1", str(folder / "target.mrc"), "-d", str(folder / "run")]
-        levels = ["-t0", f"{case.levels[0]:.4g}", "-t1", f"{case.levels[1]:.4g}"]
-        seed = [] if "--seed" in case.options else ["--seed", "0"]
-        try:
-            seconds = run_program("train", *maps, *levels, *case.options, *seed, "--progress", "none")
-        except SystemExit:
-            return {"said": _REFUSED, "rmsd": None}
-        content = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))
-        rows = read_metrics(folder / "run" / METRICS_FILE)
-        best = next(i for i, row in enumerate(rows) if row.step == content["best"]["step"])
-        [carried] = carry(case.before, initial, load_weights(folder / "run" / content["best"]["weights"]))
+    np.savez(folder / "truth.npz", before=case.before, true=np.nan if case.true is None else case.true)
+    write_map(folder / "initial.mrc", initial)
+    write_map(folder / "target.mrc", DensityMap(case.target.astype(np.float32), size))
+    maps = ["-i0", str(folder / "initial.mrc"), "-i1", str(folder / "target.mrc"), "-d", str(folder / "run")]
+    levels = ["-t0", f"{case.levels[0]:.4g}", "-t1", f"{case.levels[1]:.4g}"]
+    seed = [] if "--seed" in case.options else ["--seed", "0"]
+    try:
+        seconds = run_program("train", *maps, *levels, *case.options, *seed, "--progress", "none")
+    except SystemExit:
+        return {"said": _REFUSED, "rmsd": None}
+    content = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))
+    rows = read_metrics(folder / "run" / METRICS_FILE)
+    best = next(i for i, row in enumerate(rows) if row.step == content["best"]["step"])
+    [carried] = carry(case.before, initial, load_weights(folder / "run" / content["best"]["weights"]))
     kept = _kept(rows, best)
     result = {
         "seconds": round(seconds, 1),
