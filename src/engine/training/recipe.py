@@ -55,6 +55,7 @@ _RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, o
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
 _REFINING_RATES = (1e-3, 5e-4, 2.5e-4, 1e-4)
 _TIE = 0.003  # correlation by which a free flow must be better than one that keeps a symmetry of both maps
+_FREER = 0.01  # by which a network, which fits more than rigid domains can, must be better than they
 _FINE_VOXEL = 2.0  # Å, at least, where docked domains are put in place at the target's own detail
 _FINE_BLUR = 1.0  # Å, at which starts are compared
 
@@ -359,7 +360,8 @@ class AutoTraining:
     def _best(self) -> Field:
         starts = [self._starts[ended["start"]] for ended in self._ended]
         scores = [ended["score"] for ended in self._ended]
-        best = int(np.argmax([score + (_TIE if begun.symmetry else 0.0) for begun, score in zip(starts, scores)]))
+        handicaps = [_TIE * bool(begun.symmetry) - _FREER * (begun.flow == "network") for begun in starts]
+        best = int(np.argmax(np.add(scores, handicaps)))
         if len(scores) > 1:
             said = "; ".join(f"{begun}: {score:.3f}" for begun, score in zip(starts, scores))
             self.notes.append(
