@@ -69,14 +69,8 @@ def judge(row: dict[str, Any]) -> str:
     if row["said"] == _REFUSED:
         return _REFUSED
     rows = [Measures(**{name: _number(value) for name, value in kept.items()}) for kept in row["measures"]]
-    found = verdict_on(
-        rows, row["best"], (VOXEL, VOXEL, VOXEL), None, row["without_partner"], row["witness"], **_further(row)
-    )
-    return found.word
-
-
-def _further(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("ceiling",) if row.get(name) is not None}
+    heard = {name: row[name] for name in ("without_partner", "witness", "confidence")}
+    return verdict_on(rows, row["best"], (VOXEL, VOXEL, VOXEL), **heard).word
 
 
 def _run_all(results: Path, folders: Sequence[Path], workers: int, keep: Path | None) -> None:
@@ -140,9 +134,10 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "reasons": content["verdict"]["reasons"],
         "measures": [{name: _short(value) for name, value in row._asdict().items()} for row in kept],
         "best": kept.index(rows[best]),
-        "without_partner": content.get("without_partner", []),
+        "without_partner": [part["text"] for part in content["without_partner"]],
         "ceiling": content.get("ceiling"),
         "witness": content["witness"],
+        "confidence": content["confidence"],
         "rmsd": None,
     }
     if case.true is None:

@@ -22,7 +22,7 @@ from .riders import ATTRIBUTE, FILE, Riders
 from .runs import Run, free_folder, open_command, runs_of
 from .settings import user_settings
 from .volumes import model_text
-from .wording import said_by
+from .wording import in_keywords, said_by
 from .worker_python import environment, look_for_python, tell_how_to_install, worker_command
 
 
@@ -293,6 +293,8 @@ class CryoTransJob(BackgroundTask):
                 lines.append(f"Where it moves: {colors[0]}; where it stretches: {colors[1]}")
                 if (self.folder / "domains.json").is_file():
                     lines.append(f"What moves as rigid bodies: {link(f'cryotrans domains {series}')}")
+                if (self.folder / "confidence.mrc").is_file():
+                    lines.append(f"How far to believe it where: {link(f'cryotrans color {series} by confidence')}")
                 if (self.folder / "without_partner.mrc").is_file():
                     lines.append(f"What has no partner: {link(f'cryotrans color {series} by partner')}")
             if self.carried is not None and self._framed is not None and self._framed["atoms"]["n_outside"]:
@@ -315,6 +317,8 @@ def verdict_text(verdict: object) -> str:
     if not isinstance(verdict, dict) or not verdict.get("word"):
         return ""
     sentences = [f"The morph is {verdict['word']}.", *verdict.get("reasons", ())]
+    if advice := verdict.get("advice"):
+        sentences += ["What to do next:", *(in_keywords(str(text)) for text in advice)]
     return " ".join(sentences)
 
 

@@ -4,6 +4,7 @@ displacement.mrc    how far the density there moves from start to end, Å
 strain.mrc          how much its surroundings change shape, 0 where they move as one rigid body
 volume_change.mrc   det F, how much its surroundings grow, 1 where they do not
 without_partner.mrc 1 in parts of the initial map that have no partner in the target, -1 in such of the target
+confidence.mrc      how far to believe the morph there, from 0 to 1
 witness.mrc         Å, where docked pieces doubt the flow: how far away they fit better
 residual.mrc        density of the target that no motion explains, map units of the target
 """
@@ -31,12 +32,14 @@ class Measure(NamedTuple):
         title: of the colour key, with the unit.
         colors: at equal distances over the range.
         middle: what the middle colour stands for; None for a range that begins with zero.
+        end: what the last colour stands for; None for what the values on the surface say.
     """
 
     file: str
     title: str
     colors: tuple[str, ...]
     middle: float | None = None
+    end: float | None = None
 
 
 MEASURES = {
@@ -45,6 +48,7 @@ MEASURES = {
     "volume": Measure("volume_change.mrc", "Volume change (1: none)", ("#2a62b0", "#f4f4f4", "#b5402a"), 1.0),
     "partner": Measure("without_partner.mrc", "No partner (1)", ("#f4f4f4", "#f4f4f4", "#d9772b")),
     "witness": Measure("witness.mrc", "Docked elsewhere (Å)", ("#f4f4f4", "#e08214", "#7f2704")),
+    "confidence": Measure("confidence.mrc", "Confidence (1: full)", ("#5a1a00", "#e08214", "#f4f4f4"), end=1.0),
     "residual": Measure("residual.mrc", "Unexplained density", ("#7b3f98", "#f4f4f4", "#1f7f44"), 0.0),
 }
 
@@ -85,7 +89,7 @@ def palette_text(
     if limits is None:
         if palette is not None and palette.has_values:
             return palette.text
-        limits = _limits(values, surfaces, measure.middle)
+        limits = (0.0, measure.end) if measure.end is not None else _limits(values, surfaces, measure.middle)
     low, high = limits
     if palette is not None:
         return f"{palette.text} range {low:.6g},{high:.6g}"

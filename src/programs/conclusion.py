@@ -2,6 +2,7 @@
 
 displacement.mrc, volume_change.mrc, strain.mrc, residual.mrc    see engine/judging/motion_maps.py
 witness.mrc    Å, where docked pieces doubt the flow: how far from it they fit better; else 0
+confidence.mrc    how far to believe the morph, from 0 to 1, see engine/judging/confidence.py
 without_partner.mrc    1 in parts of the initial map that have no partner, -1 in such of the target; if there are any
 domains.mrc, domains.json    the parts that move as rigid bodies, see engine/judging/domain_table.py
 motion.npz     start and end, (n, 3) float32 each: x, y, z in Å in the initial map's frame, of some of the points
@@ -14,6 +15,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..engine.files.run_directory import RunDirectory
 from ..engine.files.writing import write_atomically
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
 
 PARTNERS_FILE = "without_partner.mrc"
 WITNESS_FILE = "witness.mrc"
+CONFIDENCE_FILE = "confidence.mrc"
 MOTION_FILES = (
     "displacement.mrc",
     "volume_change.mrc",
     "strain.mrc",
     "residual.mrc",
     WITNESS_FILE,
+    CONFIDENCE_FILE,
     PARTNERS_FILE,
     LABELS_FILE,
     DOMAINS_FILE,
@@ -51,6 +55,7 @@ def conclude(
     measured: Measured,
     reporter: Reporter,
     witness: dict[str, Any] | None = None,
+    confidence: NDArray[np.float64] | None = None,
 ) -> None:
     """Write all of them for one checkpoint, after run.json has been; what cannot be written is said and left out.
 
@@ -60,6 +65,7 @@ def conclude(
         measured: what was measured of that checkpoint.
         reporter: is told where the report is, and what is missing.
         witness: of that checkpoint, as run.json has it.
+        confidence: (n,), of each of its points.
     """
     from ..engine.docking.partners import map_of_parts
     from ..engine.judging.motion_maps import motion_maps, spread_over, write_motion_maps
@@ -74,6 +80,9 @@ def conclude(
         with reporter.doing_without(WITNESS_FILE):
             doubt = doubt_at(witness, comparison.support, initial)
             write_map(run / WITNESS_FILE, spread_over(initial, comparison.support, doubt))
+    if confidence is not None:
+        with reporter.doing_without(CONFIDENCE_FILE):
+            write_map(run / CONFIDENCE_FILE, spread_over(initial, comparison.support, confidence))
     if comparison.without_partner:
         with reporter.doing_without(PARTNERS_FILE):
             write_map(run / PARTNERS_FILE, map_of_parts(comparison.without_partner, initial))

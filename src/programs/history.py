@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..engine.errors import InputError
 from ..engine.files.run_directory import FINAL_WEIGHTS, RunDirectory
@@ -55,6 +56,7 @@ class History:
         self._curves: list[tuple[int, np.ndarray]] = []
         self._last: Measured | None = None
         self._witness: tuple[int, Witness] | None = None  # and the step that it is on
+        self._confidence: tuple[int, NDArray[np.float64]] | None = None  # likewise
         with contextlib.suppress(InputError, OSError):  # a new run, or files that cannot be used: there will be others
             weights = {int(key): name for key, name in run.read().get("checkpoints", {}).items()}
             self.rows = [row for row in read_metrics(run / METRICS_FILE) if row.step < step and row.step in weights]
@@ -103,13 +105,15 @@ class History:
         return {"step": row.step, "weights": self._weights[row.step]}
 
     def verdict(self) -> dict[str, Any] | None:
-        """On the best checkpoint, as run.json has it."""
+        """On the best checkpoint; its advice names options as errors.py says."""
         if not self.rows:
             return None
         best, size = best_checkpoint(self.rows), self.compared.initial.voxel_size
         lonely = [part["text"] for part in self.without_partner()]
-        verdict = verdict_on(self.rows, best, size, without_partner=lonely, witness=self.witness())
-        return {"word": verdict.word, "reasons": list(verdict.reasons)}
+        verdict = verdict_on(
+            self.rows, best, size, without_partner=lonely, witness=self.witness(), confidence=self.confidence()
+        )
+        return {"word": verdict.word, "reasons": list(verdict.reasons), "advice": list(verdict.advice)}
 
     def ask_witness(self, seed: int) -> None:
         """Dock pieces of the initial by themselves and compare with the flow of the best checkpoint; takes a while.
@@ -135,6 +139,32 @@ class History:
         if best is None or self._witness is None or self._witness[0] != best["step"]:
             return None
         return {"step": best["step"], **self._witness[1].to_dict(self.compared.initial)}
+
+    def take_confidence(self) -> None:
+        """How far the best checkpoint can be believed, place by place; after the witness, whom it heeds."""
+        from ..engine.judging.confidence import confidence
+
+        measured = self.measured_of_best()
+        if measured is not None:
+            initial, comparison = self.compared.initial, self.compared.comparison
+            found = confidence(comparison, measured, initial, self.witness())
+            self._confidence = measured.measures.step, found
+
+    def confidence_at_points(self) -> NDArray[np.float64] | None:
+        """Of the best checkpoint, (n,), if it has been taken; see `Comparison.support`."""
+        best = self.best()
+        if best is None or self._confidence is None or self._confidence[0] != best["step"]:
+            return None
+        return self._confidence[1]
+
+    def confidence(self) -> dict[str, Any] | None:
+        """The same in short, as run.json has it."""
+        from ..engine.judging.confidence import summary
+
+        best, found = self.best(), self.confidence_at_points()
+        if best is None or found is None:
+            return None
+        return summary(found, self.compared.comparison, self.compared.initial, best["step"])
 
     def without_partner(self) -> list[dict[str, Any]]:
         """Parts that are left out, as run.json has them."""

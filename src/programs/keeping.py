@@ -164,9 +164,10 @@ class _Keeper:
         self._content = {
             **self._content,
             "best": self._history.best(),
-            "verdict": self._history.verdict(),
+            "verdict": self._verdict(),
             "without_partner": self._history.without_partner(),
             "witness": None,
+            "confidence": None,
             "notes": self._told_before["notes"] + self._reporter.notes,
             "warnings": self._told_before["warnings"] + self._reporter.warnings,
             "checkpoints": self._history.checkpoints(),
@@ -214,18 +215,25 @@ class _Keeper:
             seconds=self._content["seconds"],
             mass_outside=outside,
             best=self._content["best"],
-            verdict=self._content["verdict"],
+            verdict=self._history.verdict(),
         )
 
     def _to_resume(self) -> Path:
         """The directory to name to --resume: that of all legs, if this is one of several."""
         return self._run.path.parent if "leg" in self._content else self._run.path
 
+    def _verdict(self) -> dict[str, Any] | None:
+        """As run.json has it, in the program's words."""
+        verdict = self._history.verdict()
+        return verdict and {**verdict, "advice": [self._reporter.worded(text) for text in verdict["advice"]]}
+
     def _ask_witness(self) -> None:
         """What docking says of the flow, and the verdict with it."""
         with self._reporter.doing_without("The witness"):
             self._history.ask_witness(self._options.seed)
-            self._content |= {"witness": self._history.witness(), "verdict": self._history.verdict()}
+            self._history.take_confidence()
+            told = {"witness": self._history.witness(), "confidence": self._history.confidence()}
+            self._content |= {**told, "verdict": self._verdict()}
             self._run.write(self._content)
 
     def _conclude(self) -> None:
@@ -234,7 +242,8 @@ class _Keeper:
             measured = self._history.measured_of_best()
             if measured is not None:
                 witness = self._content["witness"]
-                conclude(self._run, self._history.compared, measured, self._reporter, witness)
+                confidence = self._history.confidence_at_points()
+                conclude(self._run, self._history.compared, measured, self._reporter, witness, confidence)
 
     def _remove_earlier_end(self, weights: str) -> None:
         """What a run had left at its end, once it has gone on beyond; not before, for that may fail."""

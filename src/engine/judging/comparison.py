@@ -95,16 +95,16 @@ class Comparison:
     def leave_out(self, parts: Sequence[Part]) -> None:
         """From now on measure without these parts, see `without_partner`."""
         self.without_partner = tuple(parts)
-        has_partner, self._target = (
+        has_partner, self.target_density = (
             above_level(without(density_map, self.without_partner, of), level)
             for (density_map, level), of in zip(self._maps, ("initial", "target"))
         )
         self.weights = has_partner[tuple(self.support.T)]
         self._masses = torch.from_numpy(self.weights).to(self.device)
-        wanted = _occupied(self._target, *self._maps[1])
+        wanted = _occupied(self.target_density, *self._maps[1])
         self._distance = TransportDistance(
             torch.from_numpy(wanted).to(self.device).float() * self._angstroms,
-            torch.from_numpy(self._target[tuple(wanted.T)]).to(self.device),
+            torch.from_numpy(self.target_density[tuple(wanted.T)]).to(self.device),
             max(self._size),
         )
         self._distance.include(self._places * self._angstroms)
@@ -126,8 +126,8 @@ class Comparison:
         generated = density.cpu().numpy()
         total = float(self.weights.sum(dtype=np.float64))
         outside = 1 - float(generated.sum(dtype=np.float64)) / total
-        alike = on_equal_terms(generated, self._target, self._size)
-        frequencies, fsc = fourier_shell_correlation(generated, self._target, self._size)
+        alike = on_equal_terms(generated, self.target_density, self._size)
+        frequencies, fsc = fourier_shell_correlation(generated, self.target_density, self._size)
         volume_change, stretch, strain = (values.numpy() for values in change[1:])
         measures = Measures(
             step=step,

@@ -41,6 +41,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from ..flow.price import TOLERABLE_STRAIN, price
+from . import advice
 from .measures import Measures
 
 WORDS = ("good", "doubtful", "poor")
@@ -57,6 +58,7 @@ _HELD_OUT_BELOW = 0.15
 _VALIDATION_RISE = (1.1, 1.5)
 _STILL_GAINING = 0.01  # in a tenth of the steps
 _MOST_DOUBTED = (0.05, 0.33)
+_MOST_DOUBTFUL = (0.15, 0.5)
 _FEWEST_DOUBTED = 2  # pieces: of right flows one is doubted now and then
 _MOST_PLACES = 3
 _AT_REST = 0.02  # strain of a network's random start
@@ -64,15 +66,20 @@ _SAME_RESOLUTION = 1.02
 
 
 class Verdict(NamedTuple):
-    """One of `WORDS`, and why: what speaks against the morph, the worst first; if nothing does, what speaks for it."""
+    """One of `WORDS`, and why: what speaks against the morph, the worst first; if nothing does, what speaks for it.
+
+    The advice, nothing where the word is good, names options as errors.py says.
+    """
 
     word: str
     reasons: tuple[str, ...]
+    advice: tuple[str, ...] = ()
 
 
 class _Finding(NamedTuple):
     severity: int  # index of the word
     text: str
+    advice: tuple[str, ...] = ()  # what to do about it, if it speaks against the morph
 
 
 def best_checkpoint(rows: Sequence[Measures]) -> int:
@@ -97,6 +104,7 @@ def verdict_on(
     target_resolution: float | None = None,
     without_partner: Sequence[str] = (),
     witness: Mapping[str, Any] | None = None,
+    confidence: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Say whether the morph of the best checkpoint can be believed; the rules are in the module's text.
 
@@ -107,23 +115,30 @@ def verdict_on(
         target_resolution: Å, if the user knows it.
         without_partner: a sentence on each part of a map that has no partner in the other.
         witness: what docked pieces say of the best checkpoint, see `Witness.to_dict`; of another one it is left out.
+        confidence: the regions of the best checkpoint that are doubtful, see `confidence.summary`; likewise.
     """
     row = rows[best]
     if any(math.isnan(value) for value in (row.correlation, row.strain, row.transport_distance)):
         return Verdict(
-            "poor", (f"The flow of step {row.step} has lost its points: positions are no numbers any more.",)
+            "poor",
+            (f"The flow of step {row.step} has lost its points: positions are no numbers any more.",),
+            (advice.UNUSED, advice.FEWER),
         )
     start = rows[0] if rows[0].strain < _AT_REST else None
     findings = [
-        *(_Finding(1, text) for text in without_partner),
+        *(_Finding(1, text, (advice.REGION, advice.MASK)) for text in without_partner),
         *_arrival(row, start, max(voxel_size), target_resolution),
         *_deformation(row),
         *_testimony(row, witness),
+        *_regions(row, confidence),
         *_course(rows, best, start),
     ]
     worst = max(finding.severity for finding in findings)
     against = sorted((f for f in findings if f.severity > 0), key=lambda f: -f.severity)
-    return Verdict(WORDS[worst], tuple(finding.text for finding in against or findings))
+    if not against:
+        return Verdict(WORDS[0], tuple(finding.text for finding in findings))
+    to_do = [*([advice.UNUSED] if worst == 2 else []), *(each for finding in against for each in finding.advice)]
+    return Verdict(WORDS[worst], tuple(finding.text for finding in against), tuple(dict.fromkeys(to_do)))
 
 
 def _score(row: Measures) -> float:
@@ -148,7 +163,7 @@ def _arrival(
             text += f": {max(0.0, closed):.0%} of the gap is closed"
         else:
             text += ", where the maps are alike to less than a voxel: there is no motion to speak of"
-    yield _Finding(severity, text + ".")
+    yield _Finding(severity, text + ".", (advice.LEVELS, advice.SAME, advice.MASK))
     left = row.transport_distance
     if start is not None and start.transport_distance > 0:
         share = left / start.transport_distance
@@ -156,20 +171,23 @@ def _arrival(
             _above(share, _MOST_LEFT) if left > voxel else 0,
             f"The mass would have to go {left:.2g} Å further ({left / voxel:.2g} voxels) to become the target; at the "
             f"start it was {start.transport_distance:.2g} Å.",
+            (advice.AUTO, advice.LEVELS, advice.MASK),
         )
     yield from _detail(row, start, voxel, target_resolution)
     severity = _above(row.mass_outside, _MOST_OUTSIDE)
     if severity:
-        yield _Finding(severity, f"{row.mass_outside:.1%} of the mass has left the box. Use maps in a larger box.")
+        yield _Finding(severity, f"{row.mass_outside:.1%} of the mass has left the box.", (advice.BOX,))
 
 
 def _detail(row: Measures, start: Measures | None, voxel: float, target_resolution: float | None) -> Iterator[_Finding]:
     text = f"The generated map agrees with the target to {row.resolution:.3g} Å (FSC = 0.5)"
     unresolved = row.resolution > _RESOLVED * voxel
     if start is not None and unresolved and row.resolution >= start.resolution:
-        yield _Finding(2, f"{text}, no better than the initial map does, {start.resolution:.3g} Å.")
+        yield _Finding(
+            2, f"{text}, no better than the initial map does, {start.resolution:.3g} Å.", (advice.SAME, advice.SWAP)
+        )
     elif target_resolution is not None and row.resolution > _TIMES_TARGET_RESOLUTION * target_resolution:
-        yield _Finding(1, f"{text}; the target itself has detail to {target_resolution:.3g} Å.")
+        yield _Finding(1, f"{text}; the target itself has detail to {target_resolution:.3g} Å.", (advice.MORE,))
     else:
         yield _Finding(0, text + ".")
 
@@ -184,11 +202,13 @@ def _deformation(row: Measures) -> Iterator[_Finding]:
         )
     else:
         text = f"Pieces of the map keep their shape: the strain is {row.strain:.2f}, 0 being rigid."
-    yield _Finding(severity, text)
+    yield _Finding(severity, text, (advice.SAME, advice.RIGID, advice.LEVELS))
     severity = _above(row.folded, _MOST_FOLDED)
     if severity:
         yield _Finding(
-            severity, f"Space is turned inside out for {row.folded:.1%} of the mass (folded), which no motion does."
+            severity,
+            f"Space is turned inside out for {row.folded:.1%} of the mass (folded), which no motion does.",
+            (advice.REGION, advice.RIGID),
         )
 
 
@@ -212,7 +232,25 @@ def _testimony(row: Measures, witness: Mapping[str, Any] | None) -> Iterator[_Fi
     elsewhere = [piece["apart"] for piece in doubtful if piece["doubt"] == "elsewhere"]
     if elsewhere:
         text += f" Better fits are {median(elsewhere):.0f} Å away."
-    yield _Finding(severity, text)
+    yield _Finding(severity, text, (advice.REGION, advice.RIGID, advice.LEVELS))
+
+
+def _regions(row: Measures, confidence: Mapping[str, Any] | None) -> Iterator[_Finding]:
+    """Is all of it to be believed?"""
+    if confidence is None or confidence["step"] != row.step:
+        return
+    doubtful, regions = confidence["doubtful"], confidence["regions"]
+    if not regions:
+        yield _Finding(0, "No region of 1% of the mass or more is doubtful by itself.")
+        return
+    places = "; ".join("({:.0f}, {:.0f}, {:.0f})".format(*region["place"]) for region in regions[:_MOST_PLACES])
+    more = f" and {len(regions) - _MOST_PLACES} more" if len(regions) > _MOST_PLACES else ""
+    yield _Finding(
+        _above(doubtful, _MOST_DOUBTFUL),
+        f"{doubtful:.0%} of the mass is doubtful by itself, near {places} Å (x, y, z){more}: it fits worse there, or "
+        f"changes its shape.",
+        (advice.REGION, advice.LEVELS),
+    )
 
 
 def _course(rows: Sequence[Measures], best: int, start: Measures | None) -> Iterator[_Finding]:
@@ -225,12 +263,13 @@ def _course(rows: Sequence[Measures], best: int, start: Measures | None) -> Iter
         severity = _above(last.validation / row.validation, _VALIDATION_RISE)
         if severity:
             text = f"Overfitting: a{text[1:]} at step {row.step} and {last.validation:.3g} Å at step {last.step}"
-        yield _Finding(severity, text + ".")
+        yield _Finding(severity, text + ".", (advice.FEWER,))
     if row.strain < _MOST_STRAIN[0] and last.strain > _MOST_STRAIN[1]:
         yield _Finding(
             1,
             f"Overfitting, or a wrong way: the strain grew from {row.strain:.2f} at step {row.step} to "
             f"{last.strain:.2f} at step {last.step}.",
+            (advice.RIGID, advice.FEWER),
         )
     if best == len(rows) - 1:
         tenth = 0.1 * last.step
@@ -241,6 +280,7 @@ def _course(rows: Sequence[Measures], best: int, start: Measures | None) -> Iter
                 1,
                 f"Training ended while it still improved: the correlation gained {gained:.3f} since step "
                 f"{earlier.step}.",
+                (advice.MORE,),
             )
 
 
@@ -248,13 +288,21 @@ def _held_out(row: Measures, start: Measures | None, last: Measures) -> _Finding
     text = f"Held-out correlation is {row.held_out:.3f} at step {row.step}"
     if start is not None and row.held_out < start.held_out - _HELD_OUT_FALL[0]:
         return _Finding(
-            2, f"Overfitting: held-out correlation fell from {start.held_out:.3f} at the start to {row.held_out:.3f}."
+            2,
+            f"Overfitting: held-out correlation fell from {start.held_out:.3f} at the start to {row.held_out:.3f}.",
+            (advice.SAME, advice.FEWER),
         )
     if row.held_out - last.held_out > _HELD_OUT_FALL[0]:
         severity = _above(row.held_out - last.held_out, _HELD_OUT_FALL)
-        return _Finding(severity, f"Overfitting: h{text[1:]} and {last.held_out:.3f} at step {last.step}.")
+        return _Finding(
+            severity, f"Overfitting: h{text[1:]} and {last.held_out:.3f} at step {last.step}.", (advice.FEWER,)
+        )
     if row.correlation - row.held_out > _HELD_OUT_BELOW:
-        return _Finding(2, f"Overfitting: h{text[1:]}, far below {row.correlation:.3f} where training saw the target.")
+        return _Finding(
+            2,
+            f"Overfitting: h{text[1:]}, far below {row.correlation:.3f} where training saw the target.",
+            (advice.FEWER, advice.RIGID),
+        )
     return _Finding(0, text + ".")
 
 

@@ -60,6 +60,12 @@ def read_run(run: RunDirectory, initial: DensityMap, step: int | None) -> Run:
     steps = [row.step for row in rows]
     shown = steps.index(step) if step in steps else best_checkpoint(rows)
     lonely = [str(part["text"]) for part in content.get("without_partner") or []]
-    witness = content.get("witness")
-    verdict = verdict_on(rows, shown, initial.voxel_size, without_partner=lonely, witness=witness)
+    verdict = verdict_on(
+        rows,
+        shown,
+        initial.voxel_size,
+        without_partner=lonely,
+        witness=content.get("witness"),
+        confidence=content.get("confidence"),
+    )
     return Run(content, rows, shown, verdict, frequencies, dict(curves), losses)

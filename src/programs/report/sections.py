@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ...engine.errors import worded
 from ...engine.judging.measures import Measures
 from ...engine.judging.verdict import best_checkpoint
 from ...engine.maps.density_map import voxel_side
+from ...engine.options.training import TRAINING
+from ..arguments import flag_in
 from ..provenance import now
 from .charts import chart, draw_histogram, draw_losses, draw_measures, draw_shells
 from .contents import Motion, Run
@@ -20,13 +23,16 @@ from .pictures import FAINTEST_SHOWN, bounding_box, others, picture
 
 
 def verdict_section(told: Run) -> str:
-    word, reasons = told.verdict
+    word, reasons, advice = told.verdict
     said = {
         "good": "Nothing that was measured speaks against this morph.",
         "doubtful": "This morph may be right, but look closely: something speaks against it.",
         "poor": "Do not believe this morph.",
     }[word]
     items = "".join(f"<li>{escaped(reason)}</li>" for reason in reasons)
+    to_do = "".join(f"<li>{escaped(worded(text, flag_in(TRAINING)))}</li>" for text in advice)
+    if to_do:
+        items += f"</ul><p>What to do next:</p><ul>{to_do}"
     return (
         f'<section class="verdict {word}"><p class="word"><span>{word.capitalize()}</span> {said}</p><ul>{items}</ul>'
         f'<p class="caveat">The path between the two maps is an interpolation, not physics: it is not a simulation, '

@@ -1,0 +1,115 @@
+"""How far a morph can be believed, place by place, from 0 to 1.
+
+A point is believed as far as all of these allow:
+
+    fit        the local correlation of generated map and target round the place where the flow takes it, on equal
+               terms, as a share of what is usual in this run: the maps' noise and resolution decide what that is
+    shape      the strain there, and whether space is folded
+    witness    whether the piece that it lies in, docked by itself, fits better elsewhere
+    partner    0 in a part that the target lacks
+
+Each goes from 1 where nothing speaks against the flow to 0 where all does; the lowest counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..maps.components import connected_components
+from ..maps.density_map import DensityMap, voxel_side
+from ..maps.gaussian_blur import gaussian_blur
+from ..maps.sampling import sample
+from .comparison import Comparison, Measured
+from .equal_terms import on_equal_terms
+from .witness import doubt_at
+
+_BALL = 4.0  # Å, standard deviation of the Gaussian under which maps are compared: 20 residues or so
+_USUAL = 0.75  # quantile, by mass, of the local correlations
+_FITS, _FITS_NOT = 0.9, 0.6  # of the usual one
+_KEEPS_SHAPE, _LOSES_SHAPE = 0.3, 0.8  # strain
+_DOUBTED = 0.25
+BELIEVED = 0.5  # below, a place is called doubtful
+_LEAST_REGION, _MOST_REGIONS = 0.01, 20  # of the mass
+
+
+def confidence(
+    comparison: Comparison, measured: Measured, initial: DensityMap, witness: dict[str, Any] | None = None
+) -> NDArray[np.float64]:
+    """Of each point of the comparison, (n,).
+
+    Args:
+        comparison: whose points they are.
+        measured: what it measured of a flow.
+        initial: the map whose points are carried.
+        witness: what docked pieces say of that flow, see `Witness.to_dict`.
+    """
+    size = np.array(initial.voxel_size)
+    alike = on_equal_terms(measured.generated, comparison.target_density, initial.voxel_size)
+    a, b = (torch.from_numpy(density) for density in alike)
+    sigma = _BALL / voxel_side(initial.voxel_size)
+    both, of_a, of_b = (gaussian_blur(product, sigma) for product in (a * b, a * a, b * b))
+    floor = 1e-4 * float(torch.maximum(of_a, of_b).max())
+    local = both / (of_a.clamp(min=floor) * of_b.clamp(min=floor)).sqrt()
+    ends = torch.from_numpy(comparison.support + measured.displacement / size)
+    fits = sample(local, ends).numpy()
+    usual = _quantile(fits, comparison.weights.astype(np.float64), _USUAL)
+    found = np.minimum(
+        _between(fits / max(usual, 1e-6), _FITS_NOT, _FITS), _between(-measured.strain, -_LOSES_SHAPE, -_KEEPS_SHAPE)
+    )
+    found[measured.volume_change <= 0] = 0
+    if witness is not None:
+        found = np.where(doubt_at(witness, comparison.support, initial) > 0, np.minimum(found, _DOUBTED), found)
+    found[comparison.weights == 0] = 0
+    return found
+
+
+def doubtful_share(found: NDArray[np.float64], weights: np.ndarray) -> float:
+    """The share of the mass whose confidence is below one half."""
+    return float(np.average(found < BELIEVED, weights=weights.astype(np.float64)))
+
+
+def summary(found: NDArray[np.float64], comparison: Comparison, initial: DensityMap, step: int) -> dict[str, Any]:
+    """For run.json: the share of the mass that is doubtful, and the regions that it lies in, the largest first.
+
+    Args:
+        found: (n,), the confidence of each point.
+        comparison: whose points they are.
+        initial: the map whose points are carried.
+        step: of the checkpoint.
+    Returns:
+        step, doubtful, and regions, each with place (x, y, z in Å in the frame of the map), share and confidence.
+    """
+    masses = comparison.weights.astype(np.float64) / comparison.weights.sum(dtype=np.float64)
+    doubtful = np.zeros(initial.grid_shape, bool)
+    numbers = np.zeros(initial.grid_shape, np.int64)
+    numbers[tuple(comparison.support.T)] = np.arange(len(found))
+    doubtful[tuple(comparison.support[found < BELIEVED].T)] = True
+    voxels, parts = connected_components(doubtful)
+    points = numbers[tuple(voxels.T)]
+    shares = np.bincount(parts, weights=masses[points])
+    regions = []
+    for part in np.argsort(-shares, kind="stable")[:_MOST_REGIONS]:
+        own, share = points[parts == part], float(shares[part])
+        if share < _LEAST_REGION:
+            break
+        place = np.average(comparison.support[own], axis=0, weights=masses[own]) * initial.voxel_size + initial.origin
+        mean = float(np.average(found[own], weights=masses[own]))
+        regions.append(
+            {"place": [round(float(x), 1) for x in place[::-1]], "share": round(share, 4), "confidence": round(mean, 2)}
+        )
+    return {"step": step, "doubtful": round(doubtful_share(found, comparison.weights), 4), "regions": regions}
+
+
+def _between(values: NDArray[np.float64], none: float, full: float) -> NDArray[np.float64]:
+    """0 up to `none`, 1 from `full` on, a line between them."""
+    return np.asarray(np.clip((values - none) / (full - none), 0, 1))
+
+
+def _quantile(values: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(below, share * below[-1])])
