@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from chimerax.core.errors import UserError
 
+from ..engine.judging.measures import CONFIDENCE_FILE
 from ..engine.options.option import command_line
 from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
 from .background import BackgroundTask, Message
 from .markup import link, quoted, table
-from .riders import ATTRIBUTE, FILE, Riders
+from .riders import ATTRIBUTE, CONFIDENCE, FILE, Riders
 from .runs import Run, free_folder, open_command, runs_of
 from .settings import user_settings
 from .volumes import model_text
@@ -230,7 +231,8 @@ class CryoTransJob(BackgroundTask):
         if self._frames.riders is not None and self._framed is not None:
             try:
                 atoms_path = Path(self._framed["atoms"]["path"])
-                self.carried = self._frames.riders.open(self.session, self.series, atoms_path)
+                where = atoms_path, self.folder / CONFIDENCE_FILE
+                self.carried = self._frames.riders.open(self.session, self.series, *where)
             except UserError as error:
                 self.session.logger.warning(f"CryoTRANS {self.name}: {error}")
 
@@ -293,12 +295,17 @@ class CryoTransJob(BackgroundTask):
                 lines.append(f"Where it moves: {colors[0]}; where it stretches: {colors[1]}")
                 if (self.folder / "domains.json").is_file():
                     lines.append(f"What moves as rigid bodies: {link(f'cryotrans domains {series}')}")
-                if (self.folder / "confidence.mrc").is_file():
+                if (self.folder / CONFIDENCE_FILE).is_file():
                     lines.append(f"How far to believe it where: {link(f'cryotrans color {series} by confidence')}")
                 if (self.folder / "without_partner.mrc").is_file():
                     lines.append(f"What has no partner: {link(f'cryotrans color {series} by partner')}")
             if self.carried is not None and self._framed is not None and self._framed["atoms"]["n_outside"]:
                 lines.append(f"Atoms by support: {link(f'color byattribute {ATTRIBUTE} #{self.carried.id_string}')}")
+            if self.carried is not None and (self.folder / CONFIDENCE_FILE).is_file():
+                atoms = (
+                    f"color byattribute {CONFIDENCE} #{self.carried.id_string} palette #5a1a00:#e08214:white range 0,1"
+                )
+                lines.append(f"Atoms by confidence: {link(atoms)}")
         elif self._framed is not None and self._framed["files"]:
             why = "" if self._run.initial is not None else "The initial map has been closed, so nothing was opened. "
             lines.append(f"{why}Open the frames: {link(open_command(Path(self._framed['directory'])))}")

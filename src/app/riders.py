@@ -21,12 +21,13 @@ from chimerax.map_series import MapSeries
 
 from ..engine.carrying.atoms import REACH, support
 from ..engine.maps.density_map import DensityMap
+from ..engine.maps.mrc_file import read_map
 from .in_step import keep_in_step
 from .volumes import index_to_scene, model_text
 
 FILE = "initial_atoms.npz"  # what the worker gets, beside the map
 RIGID = ("residue", "chain")
-ATTRIBUTE = "cryotrans_support"
+ATTRIBUTE, CONFIDENCE = "cryotrans_support", "cryotrans_confidence"
 
 
 class StructureToCarryArg(Annotation):
@@ -101,13 +102,14 @@ class Riders:
             arrays["groups"] = np.unique(residues.chain_ids.astype(str), return_inverse=True)[1]
         np.savez(path, **arrays)
 
-    def open(self, session: Any, series: MapSeries, path: Path) -> Any:
+    def open(self, session: Any, series: MapSeries, path: Path, confidence: Path | None = None) -> Any:
         """Open a copy of the structure with a coordinate set for each frame, in step with a series.
 
         Args:
             session: the ChimeraX session.
             series: of the frames that the atoms were carried with, open.
             path: what the worker wrote.
+            confidence: the run's map of how far to believe it, where there is one.
         Returns:
             The copy, in the session; the original is hidden.
         Raises:
@@ -141,11 +143,25 @@ class Riders:
         Atom.register_attr(session, ATTRIBUTE, "CryoTRANS", attr_type=float)
         for atom, value in zip(atoms, inside.tolist()):
             setattr(atom, ATTRIBUTE, value)
+        if confidence is not None and confidence.is_file():
+            Atom.register_attr(session, CONFIDENCE, "CryoTRANS", attr_type=float)
+            for atom, value in zip(atoms, self._sampled(confidence).tolist()):
+                setattr(atom, CONFIDENCE, value)
         copy.display = True
         structure.display = False
         session.models.add([copy])
         keep_in_step(session, series, copy)
         return copy
+
+    def _sampled(self, path: Path) -> np.ndarray:
+        """The values of a map of the run where the atoms start, (n,); 0 outside of it."""
+        values = read_map(path)
+        places = (self._positions[:, ::-1] - np.array(values.origin)) / np.array(values.voxel_size)
+        nearest = np.rint(places).astype(np.int64)
+        inside = ((nearest >= 0) & (nearest < values.density.shape)).all(axis=1)
+        found = np.zeros(self._n)
+        found[inside] = values.density[tuple(nearest[inside].T)]
+        return found
 
     def in_words(self, text: str) -> str:
         """What the worker says, with the structure's name in place of its file's."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..engine.files.run_directory import RunDirectory
 from ..engine.files.writing import write_atomically
 from ..engine.judging.domain_table import DOMAINS_FILE, LABELS_FILE, rows_of, write_rows
+from ..engine.judging.measures import CONFIDENCE_FILE
 from ..engine.judging.whole_motion import whole_motion
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import write_map
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 PARTNERS_FILE = "without_partner.mrc"
 WITNESS_FILE = "witness.mrc"
-CONFIDENCE_FILE = "confidence.mrc"
 MOTION_FILES = (
     "displacement.mrc",
     "volume_change.mrc",

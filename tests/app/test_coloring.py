@@ -184,6 +184,14 @@ def test_what_the_witness_doubts_is_coloured_from_none_on(session, run, pair, fo
     assert np.all(np.diff([sum(color[:3]) for color in colormap.colors]) < 0)  # from light to dark
 
 
+def test_confidence_is_coloured_from_none_to_full_whatever_there_is(session, run, pair, folder):
+    ramp(folder, "confidence.mrc", 0.001, 0.4)
+    run("cryotrans color #1 by confidence")
+    colormap = volume_coloring(surface_of(pair[0])).colormap
+    assert list(colormap.data_values) == [0, 0.5, 1]
+    assert np.all(np.diff([sum(color[:3]) for color in colormap.colors]) > 0)  # what is doubtful stands out
+
+
 def test_the_help_page_has_every_measure():
     page = (Path(coloring.__file__).parents[1] / "docs/user/commands/cryotrans.html").read_text(encoding="utf-8")
     for by, measure in MEASURES.items():

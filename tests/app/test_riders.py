@@ -25,6 +25,7 @@ from test_series import ELSEWHERE
 
 from chimerax.cryotrans.app import in_step
 from chimerax.cryotrans.app.runs import Run, runs_of
+from chimerax.cryotrans.engine.maps.mrc_file import read_map, write_map
 
 N_FRAMES = 6  # at whole steps of the flow
 ANGLE = 0.6  # turn about z, radians
@@ -275,6 +276,19 @@ def test_support_is_an_attribute_of_the_atoms(session, run, structure, predict):
     assert "They have 0 in the attribute cryotrans_support" in log(session)
     assert f"{len(inside)} of #3 1abc, as #5 1abc carried, 1 of them outside the density" in log(session)
     assert f"color byattribute cryotrans_support #{carried.id_string}" in log(session)
+
+
+def test_confidence_is_an_attribute_of_the_atoms_where_the_run_has_it(session, structure, predict, linear_run):
+    before = np.array(structure.atoms.scene_coords)
+    grid = read_map(linear_run / "maps" / "initial.mrc")
+    x = np.arange(grid.density.shape[2]) * grid.voxel_size[2] + grid.origin[2]
+    values = np.broadcast_to(x / 100, grid.density.shape).astype(np.float32)
+    write_map(linear_run / "confidence.mrc", grid.with_density(values))
+    _, carried = predict()
+    (linear_run / "confidence.mrc").unlink()
+    found = np.array([atom.cryotrans_confidence for atom in carried.atoms])
+    np.testing.assert_allclose(found, in_file(before, 0)[:, 0] / 100, atol=0.5 * grid.voxel_size[2] / 100)
+    assert f"color byattribute cryotrans_confidence #{carried.id_string}" in log(session)
 
 
 def test_nothing_is_said_of_support_where_all_atoms_have_it(session, pair, predict):

@@ -95,11 +95,26 @@ def test_a_training_that_ends_has_asked_it(maps, reported):
     assert any("docked by themselves" in text for text in content["verdict"]["reasons"]) or not witness["doubted"]
 
 
+def test_a_training_that_ends_says_how_far_to_believe_it_where(maps, reported):
+    content = json.loads((reported / "run.json").read_text(encoding="utf-8"))
+    told = content["confidence"]
+    assert told["step"] == content["best"]["step"]
+    with mrcfile.open(reported / "confidence.mrc") as file, mrcfile.open(maps / "initial.mrc") as initial:
+        assert 0 <= file.data.min() <= file.data.max() <= 1
+        weights = np.where(initial.data >= LEVEL, initial.data, 0)
+        assert np.average(file.data < 0.5, weights=weights) == pytest.approx(told["doubtful"], abs=1e-3)
+    page = (reported / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Confidence</h2>" in page
+    verdict = content["verdict"]
+    assert ("What to do next" in page) == bool(verdict["advice"]) == (verdict["word"] != "good")
+    assert not any("\ue000" in text for text in verdict["advice"])
+
+
 def test_overwrite_takes_it_away(maps, reported, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(reported, again)
     assert main([*map(str, training(maps, again, 2, 2)), "--overwrite", "--progress", "none"]) == 0  # without report
-    assert not (again / "witness.mrc").exists()
+    assert not (again / "witness.mrc").exists() and not (again / "confidence.mrc").exists()
     assert json.loads((again / "run.json").read_text(encoding="utf-8"))["witness"] is None
 
 

@@ -43,7 +43,7 @@ MASKS = {"initial": "initial_mask.mrc", "target": "target_mask.mrc"}
 _LOCK_FILE = "run.lock"
 _OWN_FILES = re.compile(
     r"run\.json|loss\.log|state\.pt|net(_\d+)?\.pt|metrics\.csv|fsc\.csv|report\.html|motion\.npz"
-    r"|domains\.json|(displacement|volume_change|strain|residual|witness|domains|generated)\.mrc"
+    r"|domains\.json|(displacement|volume_change|strain|residual|witness|confidence|domains|generated)\.mrc"
     r"|(without_partner|initial_mask|target_mask)\.mrc"
 )
 _LEG = re.compile(r"leg_\d+")

@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..maps.components import connected_components
+from ..maps.components import connected_components, distance_from
 from ..maps.density_map import DensityMap, voxel_side
 from ..maps.gaussian_blur import gaussian_blur
 from ..maps.sampling import sample
 from .comparison import Comparison, Measured
 from .equal_terms import on_equal_terms
+from .measures import BELIEVED
 from .witness import doubt_at
 
 _BALL = 4.0  # Å, standard deviation of the Gaussian under which maps are compared: 20 residues or so
@@ -32,8 +33,8 @@ _USUAL = 0.75  # quantile, by mass, of the local correlations
 _FITS, _FITS_NOT = 0.9, 0.6  # of the usual one
 _KEEPS_SHAPE, _LOSES_SHAPE = 0.3, 0.8  # strain
 _DOUBTED = 0.25
-BELIEVED = 0.5  # below, a place is called doubtful
 _LEAST_REGION, _MOST_REGIONS = 0.01, 20  # of the mass
+_NEXT = 3.0  # Å: places that are not farther than twice that apart make one region
 
 
 def confidence(
@@ -85,11 +86,12 @@ def summary(found: NDArray[np.float64], comparison: Comparison, initial: Density
     """
     masses = comparison.weights.astype(np.float64) / comparison.weights.sum(dtype=np.float64)
     doubtful = np.zeros(initial.grid_shape, bool)
-    numbers = np.zeros(initial.grid_shape, np.int64)
-    numbers[tuple(comparison.support.T)] = np.arange(len(found))
-    doubtful[tuple(comparison.support[found < BELIEVED].T)] = True
-    voxels, parts = connected_components(doubtful)
-    points = numbers[tuple(voxels.T)]
+    points = np.flatnonzero(found < BELIEVED)
+    doubtful[tuple(comparison.support[points].T)] = True
+    voxels, of_voxels = connected_components(distance_from(doubtful, initial.voxel_size, _NEXT) <= _NEXT)
+    labels = np.zeros(initial.grid_shape, np.int64)
+    labels[tuple(voxels.T)] = of_voxels
+    parts = labels[tuple(comparison.support[points].T)]
     shares = np.bincount(parts, weights=masses[points])
     regions = []
     for part in np.argsort(-shares, kind="stable")[:_MOST_REGIONS]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+CONFIDENCE_FILE = "confidence.mrc"
+BELIEVED = 0.5  # of a confidence from 0 to 1; below, a place is called doubtful
+
 
 class Measures(NamedTuple):
     """Of one checkpoint; not a number where not taken.  Generated is the initial map carried to t = 1."""

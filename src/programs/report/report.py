@@ -26,6 +26,7 @@ from ..provenance import digest
 from .contents import Motion, read_run
 from .domains import domains_section
 from .page import is_report, page
+from .regions import regions_section
 from .sections import (
     figures_section,
     list_section,
@@ -86,6 +87,7 @@ def write_report(
     kept = [above_level(density_map, level) for density_map, level in zip((initial, target), levels)]
     sections = [
         verdict_section(told),
+        regions_section(run, told, model),
         figures_section(told),
         pictures_section(kept[0], kept[1], generated, blur, initial.voxel_size),
         training_section(told),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from chimerax.cryotrans.engine.errors import worded
 from chimerax.cryotrans.engine.flow.fields import new_field
 from chimerax.cryotrans.engine.judging.comparison import Comparison
 from chimerax.cryotrans.engine.judging.held_out import held_out_mask
@@ -44,6 +45,28 @@ def test_a_run_that_arrives_and_keeps_shape_is_good_and_says_its_numbers():
     assert "4 Å" in verdict.reasons[2]
 
 
+def test_what_is_wrong_comes_with_what_to_do_about_it_and_what_is_right_with_nothing():
+    assert _judged(_rows()).advice == ()
+    verdict = _judged(_rows(strain=0.4, mass_outside=0.02))
+    assert verdict.word == "poor" and verdict.advice[0] == "Do not use this morph as it is."
+    assert any("larger box" in text for text in verdict.advice)
+    flags = [worded(text, lambda name: f"<{name}>") for text in verdict.advice]
+    assert any("(<flow> domains)" in text for text in flags)
+    assert len(set(verdict.advice)) == len(verdict.advice)
+
+
+def test_regions_that_are_doubtful_cost_the_word_and_are_named():
+    regions = [{"place": [10.0, 20.0, 30.4], "share": 0.2, "confidence": 0.1}]
+    verdict = _judged(_rows(), confidence={"step": 1000, "doubtful": 0.2, "regions": regions})
+    assert verdict.word == "doubtful"
+    assert verdict.reasons == (
+        "20% of the mass is doubtful by itself, near (10, 20, 30) Å (x, y, z): it fits worse there, or changes its "
+        "shape.",
+    )
+    assert _judged(_rows(), confidence={"step": 900, "doubtful": 0.2, "regions": regions}).word == "good"
+    assert _judged(_rows(), confidence={"step": 1000, "doubtful": 0.0, "regions": []}).word == "good"
+
+
 @pytest.mark.parametrize(
     ("changes", "word", "said"),
     [
@@ -58,7 +81,7 @@ def test_a_run_that_arrives_and_keeps_shape_is_good_and_says_its_numbers():
         ({"folded": 0.03}, "doubtful", "3.0% of the mass"),
         ({"folded": 0.09}, "poor", "inside out"),
         ({"mass_outside": 0.02}, "doubtful", "2.0% of the mass has left the box"),
-        ({"mass_outside": 0.2}, "poor", "larger box"),
+        ({"mass_outside": 0.2}, "poor", "20.0% of the mass"),
         ({"held_out": 0.7}, "poor", "Overfitting: held-out correlation is 0.700 at step 1000, far below 0.950"),
     ],
 )
@@ -296,4 +319,4 @@ def _lump(grid_shape) -> DensityMap:
 
 def test_a_part_without_partner_costs_the_word_good_and_is_named():
     verdict = _judged(_rows(), without_partner=["A part of a.mrc has no partner."])
-    assert verdict == ("doubtful", ("A part of a.mrc has no partner.",))
+    assert verdict[:2] == ("doubtful", ("A part of a.mrc has no partner.",))
