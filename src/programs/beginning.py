@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,26 +42,23 @@ def begin(
 
     from ..engine.device import use_threads
     from ..engine.judging.comparison import Comparison
-    from ..engine.judging.held_out import held_out_mask
+    from ..engine.judging.held_out import held_out_mask, without_held_out
 
-    initial, target, masks = pair[:3]
-    noise, low_pass, is_noisy = _noise_of_target(pair, reporter), 0.0, False
-    blur = _blur_between(initial, target, options)
-    if options.conditioning == "auto":
-        initial, target, options, blur, low_pass, is_noisy = _conditioned(pair, options, blur, noise, reporter)
-    else:
-        initial, target = (
-            each.with_density(each.density * masks[key].density) if key in masks else each
-            for key, each in (("initial", initial), ("target", target))
-        )
-    _tell_of_the_blur(initial, target, options, blur, reporter)
-    levels = (options.initial_level, options.target_level)
-    symmetry = _symmetry_of(initial, target, options, reporter)
+    noise = _noise_of_target(pair, reporter)
+    seen = judged = _as_seen(pair, options, noise)
     held_out = None
     if options.hold_out is not None:
-        block = max(_BLOCK_VOXELS, _BLOCK / voxel_side(initial.voxel_size))
-        held_out = held_out_mask(above_level(target, options.target_level), options.hold_out, block, options.seed)
-    training = _training_of(initial, target, options, blur, symmetry, device, held_out, field, pair.segments, is_noisy)
+        block = max(_BLOCK_VOXELS, _BLOCK / voxel_side(pair.initial.voxel_size))
+        occupied = above_level(judged.target, judged.options.target_level)
+        held_out = held_out_mask(occupied, options.hold_out, block, options.seed)
+        target = pair.target.with_density(without_held_out(pair.target.density, held_out, block))
+        seen = _as_seen(pair._replace(target=target), options, noise)
+    for note in seen.notes:
+        reporter.note(note)
+    initial, target, options, blur = seen[:4]
+    _tell_of_the_blur(initial, target, options, blur, reporter)
+    symmetry = _symmetry_of(initial, target, options, reporter)
+    training = _training_of(seen, symmetry, device, held_out, field, pair.segments)
     if len({f"{size:.3f}" for size in initial.voxel_size}) > 1:
         reporter.warning(f"The voxels of {initial.name} are not cubes; distances are measured in voxels.")
     if any(n % options.bin_size for n in initial.grid_shape):
@@ -79,9 +76,34 @@ def begin(
         from ..engine.transport.sinkhorn import transport_path
 
         reporter.note(transport_path(device))
-    comparison = Comparison(initial, target, *levels, device, validation, held_out, training.without_partner)
-    ceiling = None if noise is None else _ceiling(noise, target, options.target_level, low_pass, reporter)
-    return training, Compared(initial, target, options.target_level, blur, comparison, options.initial_level, ceiling)
+    levels = (judged.options.initial_level, judged.options.target_level)
+    maps = (judged.initial, judged.target)
+    comparison = Comparison(*maps, *levels, device, validation, held_out, training.without_partner)
+    ceiling = None if noise is None else _ceiling(noise, judged.target, levels[1], seen.low_pass, reporter)
+    return training, Compared(*maps, levels[1], blur, comparison, levels[0], ceiling)
+
+
+class _Seen(NamedTuple):
+    """Both maps as training is to see them."""
+
+    initial: DensityMap
+    target: DensityMap
+    options: TrainingOptions  # with the levels of these maps
+    blur: float  # Å, standard deviation of the Gaussian that makes the initial as coarse as the target
+    low_pass: float  # Å, of the Gaussian by which the target was low-passed
+    is_noisy: bool  # one of them
+    notes: tuple[str, ...]
+
+
+def _as_seen(pair: Pair, options: TrainingOptions, noise: Noise | None) -> _Seen:
+    blur = _blur_between(pair.initial, pair.target, options)
+    if options.conditioning == "auto":
+        return _conditioned(pair, options, blur, noise)
+    initial, target = (
+        each.with_density(each.density * pair.masks[key].density) if key in pair.masks else each
+        for key, each in (("initial", pair.initial), ("target", pair.target))
+    )
+    return _Seen(initial, target, options, blur, 0.0, False, ())
 
 
 def _symmetry_of(
@@ -107,22 +129,19 @@ def _symmetry_of(
 
 
 def _training_of(
-    initial: DensityMap,
-    target: DensityMap,
-    options: TrainingOptions,
-    blur: float,
+    seen: _Seen,
     symmetry: Symmetry | None,
     device: torch.device,
     held_out: NDArray[np.bool_] | None,
     field: Field | None,
     segments: Segments | None,
-    is_noisy: bool,
 ) -> Training | AutoTraining:
     """The training of a recipe, from a new field or the one that was given."""
+    initial, target, options, blur = seen[:4]
     if options.recipe == "auto":
         from ..engine.training.recipe import AutoTraining
 
-        return AutoTraining(initial, target, options, blur, symmetry, device, held_out, segments, is_noisy)
+        return AutoTraining(initial, target, options, blur, symmetry, device, held_out, segments, seen.is_noisy)
     from ..engine.flow.fields import new_field
     from ..engine.training.training import Training
 
@@ -134,20 +153,16 @@ def _training_of(
     return Training(pair, options, field, device, (blur / side, 0.0))
 
 
-def _conditioned(
-    pair: Pair, options: TrainingOptions, blur: float, noise: Noise | None, reporter: Reporter
-) -> tuple[DensityMap, DensityMap, TrainingOptions, float, float, bool]:
-    """Both maps, the options with their levels and the blur between them, as training is to see them; by what the
-    target was low-passed (Å); and whether one is noisy."""
+def _conditioned(pair: Pair, options: TrainingOptions, blur: float, noise: Noise | None) -> _Seen:
     from ..engine.maps.conditioning import conditioned, joined_blur
 
     masks = {key: mask.density for key, mask in pair.masks.items()}
     a = conditioned(pair.initial, options.initial_level, masks.get("initial"))
     b = conditioned(pair.target, options.target_level, masks.get("target"), noise)
-    for note in (*a.notes, *b.notes):
-        reporter.note(note)
     options = dataclasses.replace(options, initial_level=a.level, target_level=b.level)
-    return a.density_map, b.density_map, options, joined_blur(blur, a.blur, b.blur), b.blur, a.is_noisy or b.is_noisy
+    is_noisy = a.is_noisy or b.is_noisy
+    blur = joined_blur(blur, a.blur, b.blur)
+    return _Seen(a.density_map, b.density_map, options, blur, b.blur, is_noisy, (*a.notes, *b.notes))
 
 
 def _noise_of_target(pair: Pair, reporter: Reporter) -> Noise | None:

@@ -12,6 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..maps.gaussian_blur import gaussian_blur
+
+_LEAST_SEEN = 1e-3
 
 
 def held_out_mask(density: np.ndarray, share: float, block: float, seed: int) -> NDArray[np.bool_]:
@@ -53,3 +56,19 @@ def held_out_mask(density: np.ndarray, share: float, block: float, seed: int) ->
     mask: NDArray[np.bool_] = np.zeros(density.shape, dtype=bool)
     mask[tuple(np.argwhere(occupied)[order[held]].T)] = True
     return mask
+
+
+def without_held_out(density: np.ndarray, held_out: NDArray[np.bool_], block: float) -> NDArray[np.float32]:
+    """The density with what is held out replaced by the mean of what is seen round it.
+
+    So that what is found out about a map before training (its molecule, noise, blur, symmetry) says nothing of it.
+
+    Args:
+        density: (nz, ny, nx).
+        held_out: (nz, ny, nx).
+        block: about how wide the blocks are, voxels.
+    """
+    values = torch.from_numpy(np.asarray(density, np.float32))
+    seen = torch.from_numpy((~held_out).astype(np.float32))
+    round_it = gaussian_blur(values * seen, block / 2) / gaussian_blur(seen, block / 2).clamp(min=_LEAST_SEEN)
+    return np.where(held_out, round_it.numpy(), density).astype(np.float32)
