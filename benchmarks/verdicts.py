@@ -69,7 +69,7 @@ def judge(row: dict[str, Any]) -> str:
     if row["said"] == _REFUSED:
         return _REFUSED
     rows = [Measures(**{name: _number(value) for name, value in kept.items()}) for kept in row["measures"]]
-    heard = {name: row[name] for name in ("without_partner", "witness", "confidence")}
+    heard = {name: row[name] for name in ("without_partner", "witness", "confidence", "ceiling", "ended_early")}
     return verdict_on(rows, row["best"], (VOXEL, VOXEL, VOXEL), **heard).word
 
 
@@ -135,7 +135,8 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "measures": [{name: _short(value) for name, value in row._asdict().items()} for row in kept],
         "best": kept.index(rows[best]),
         "without_partner": [part["text"] for part in content["without_partner"]],
-        "ceiling": content.get("ceiling"),
+        "ceiling": content["ceiling"],
+        "ended_early": content["ended_early"],
         "witness": content["witness"],
         "confidence": content["confidence"],
         "rmsd": None,

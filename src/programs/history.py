@@ -52,6 +52,7 @@ class History:
     def __init__(self, run: RunDirectory, compared: Compared, step: int, reporter: Reporter) -> None:
         self.compared, self._reporter = compared, reporter
         self.rows: list[Measures] = []
+        self.ended_early = False  # a limit of steps has ended the recipe before its last stage
         self._run, self._weights = run, dict[int, str]()
         self._curves: list[tuple[int, np.ndarray]] = []
         self._last: Measured | None = None
@@ -111,7 +112,14 @@ class History:
         best, size = best_checkpoint(self.rows), self.compared.initial.voxel_size
         lonely = [part["text"] for part in self.without_partner()]
         verdict = verdict_on(
-            self.rows, best, size, without_partner=lonely, witness=self.witness(), confidence=self.confidence()
+            self.rows,
+            best,
+            size,
+            without_partner=lonely,
+            witness=self.witness(),
+            confidence=self.confidence(),
+            ceiling=self.compared.ceiling,
+            ended_early=self.ended_early,
         )
         return {"word": verdict.word, "reasons": list(verdict.reasons), "advice": list(verdict.advice)}
 

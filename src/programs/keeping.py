@@ -161,8 +161,10 @@ class _Keeper:
         save_state(self._run / STATE_FILE, self._training.state())
         self._remove_earlier_end(weights)
         self._saved_step = self._training.step
+        self._history.ended_early = self._training.ended_early
         self._content = {
             **self._content,
+            "ended_early": self._training.ended_early,
             "best": self._history.best(),
             "verdict": self._verdict(),
             "without_partner": self._history.without_partner(),

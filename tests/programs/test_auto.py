@@ -56,6 +56,7 @@ def test_a_limit_of_steps_can_be_raised(maps, tmp_path, capsys):
     assert call(capsys, *_auto(maps, broken, *options, "-n", 13)).status == 0
     assert call(capsys, "train", "--resume", "-d", broken, "-n", 30).status == 0
     assert (broken / "loss.log").read_bytes() == (whole / "loss.log").read_bytes()
+    assert any("before its last stage" in text for text in run_json(whole)["verdict"]["reasons"])
     steps = [row.step for row in read_metrics(broken / "metrics.csv")]
     assert steps == sorted(set(steps))
     assert {0, 10, 20, 30} <= set(steps)

@@ -18,6 +18,7 @@ MASK = (
 RIGID = f"Let parts move as wholes alone ({named('flow')} domains), or say which parts they are ({named('segments')})."
 SWAP = "Try the other way round: the sharper of both maps is the better initial map."
 MORE = f"Train some steps more ({named('resume')} {named('n_steps')})."
+WHOLE = f"Let the recipe come to its end ({named('resume')}, without or with more {named('n_steps')})."
 AUTO = f"Train with {named('recipe')} auto, which finds large motions."
 BOX = "Put both maps into a larger box."
 FEWER = f"Take an earlier checkpoint, or train fewer steps ({named('n_steps')}), so that noise is not fitted."

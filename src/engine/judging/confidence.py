@@ -30,7 +30,7 @@ from .witness import doubt_at
 
 _BALL = 4.0  # Å, standard deviation of the Gaussian under which maps are compared: 20 residues or so
 _USUAL = 0.75  # quantile, by mass, of the local correlations
-_FITS, _FITS_NOT = 0.9, 0.6  # of the usual one
+_FITS, _FITS_NOT = 0.97, 0.8  # of the usual one
 _KEEPS_SHAPE, _LOSES_SHAPE = 0.3, 0.8  # strain
 _DOUBTED = 0.25
 _LEAST_REGION, _MOST_REGIONS = 0.01, 20  # of the mass

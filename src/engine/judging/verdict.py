@@ -7,21 +7,25 @@ their volume and shape.  So a morph is judged by how well it arrives and by how 
 The word is that of the worst finding:
 
                           doubtful                            poor
-    correlation           below 0.8                           below 0.6
+    correlation           below 0.8                           below 0.6; both times the ceiling that the
+                                                              target's noise leaves, if half maps tell it
     gap closed            below half of it                    below a quarter; neither where the start's distance
                                                               is below a voxel
     distance left         above 0.3 of the start's            above 0.6; neither where it is below a voxel
     resolution            twice as coarse as the target's     no finer than at the start, and above 3 voxels
-    strain                above 0.27                          above 0.33
-    folded                above 2 % of the mass               above 8 %
+    strain                above 0.3                           above 0.36
+    folded                above 4 % of the mass               above 10 %
     mass outside          above 1 %                           above 10 %
     no partner            a part of either map has none       -
     witness               doubts two pieces or more, above    above a third
                           5 % of the mass
+    confidence            below one half for more than 15 %   above a half
+                          of the mass
     held-out correlation  falls by 0.02 after the best step   by 0.1; 0.02 below the start's; 0.15 below
                                                               the correlation
     validation            coarser by 10 % after the best      by 50 %
-    strain later on       from below 0.27 to above 0.33       -
+    strain later on       from below 0.3 to above 0.36        -
+    ended early           recipe auto, by a limit of steps    -
     still improving       correlation gains 0.01 in the       -
                           last tenth of the steps
 
@@ -40,7 +44,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from ..flow.price import TOLERABLE_STRAIN, price
+from ..flow.price import price
 from . import advice
 from .measures import Measures
 
@@ -50,8 +54,8 @@ _LOW_CORRELATION = (0.8, 0.6)
 _LEAST_CLOSED = (0.5, 0.25)
 _MOST_LEFT = (0.3, 0.6)
 _TIMES_TARGET_RESOLUTION, _RESOLVED = 2.0, 3.0
-_MOST_STRAIN = (TOLERABLE_STRAIN, 0.33)
-_MOST_FOLDED = (0.02, 0.08)
+_MOST_STRAIN = (0.3, 0.36)
+_MOST_FOLDED = (0.04, 0.1)
 _MOST_OUTSIDE = (0.01, 0.1)
 _HELD_OUT_FALL = (0.02, 0.1)
 _HELD_OUT_BELOW = 0.15
@@ -105,6 +109,8 @@ def verdict_on(
     without_partner: Sequence[str] = (),
     witness: Mapping[str, Any] | None = None,
     confidence: Mapping[str, Any] | None = None,
+    ceiling: float | None = None,
+    ended_early: bool = False,
 ) -> Verdict:
     """Say whether the morph of the best checkpoint can be believed; the rules are in the module's text.
 
@@ -116,6 +122,8 @@ def verdict_on(
         without_partner: a sentence on each part of a map that has no partner in the other.
         witness: what docked pieces say of the best checkpoint, see `Witness.to_dict`; of another one it is left out.
         confidence: the regions of the best checkpoint that are doubtful, see `confidence.summary`; likewise.
+        ceiling: of the correlation, that the target's noise leaves.
+        ended_early: a limit of steps has ended the recipe before its last stage.
     """
     row = rows[best]
     if any(math.isnan(value) for value in (row.correlation, row.strain, row.transport_distance)):
@@ -127,12 +135,14 @@ def verdict_on(
     start = rows[0] if rows[0].strain < _AT_REST else None
     findings = [
         *(_Finding(1, text, (advice.REGION, advice.MASK)) for text in without_partner),
-        *_arrival(row, start, max(voxel_size), target_resolution),
+        *_arrival(row, start, max(voxel_size), target_resolution, 1.0 if ceiling is None else ceiling),
         *_deformation(row),
         *_testimony(row, witness),
         *_regions(row, confidence),
         *_course(rows, best, start),
     ]
+    if ended_early:
+        findings.append(_Finding(1, "A limit of steps has ended the recipe before its last stage.", (advice.WHOLE,)))
     worst = max(finding.severity for finding in findings)
     against = sorted((f for f in findings if f.severity > 0), key=lambda f: -f.severity)
     if not against:
@@ -148,17 +158,19 @@ def _score(row: Measures) -> float:
 
 
 def _arrival(
-    row: Measures, start: Measures | None, voxel: float, target_resolution: float | None
+    row: Measures, start: Measures | None, voxel: float, target_resolution: float | None, ceiling: float
 ) -> Iterator[_Finding]:
     """Does the initial map become the target?"""
     severity, text = (
-        _below(row.correlation, _LOW_CORRELATION),
+        _below(row.correlation / ceiling, _LOW_CORRELATION),
         f"The correlation with the target is {row.correlation:.3f}",
     )
-    if start is not None and start.correlation < 1:
+    if ceiling < 1:
+        text += f", of {ceiling:.3f} that its noise allows"
+    if start is not None and start.correlation < ceiling:
         text += f", from {start.correlation:.3f} at the start"
         if start.transport_distance > voxel:
-            closed = (row.correlation - start.correlation) / (1 - start.correlation)
+            closed = (row.correlation - start.correlation) / (ceiling - start.correlation)
             severity = max(severity, _below(closed, _LEAST_CLOSED))
             text += f": {max(0.0, closed):.0%} of the gap is closed"
         else:

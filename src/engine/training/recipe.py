@@ -136,6 +136,11 @@ class AutoTraining:
         return self._stage == len(self.stages) or self.step >= self.n_steps
 
     @property
+    def ended_early(self) -> bool:
+        """Whether a limit of steps has ended the recipe before its last stage."""
+        return self.finished and self._stage < len(self.stages) - 1
+
+    @property
     def losses(self) -> list[float]:
         """The loss of every step so far, each of its stage's kind (waits for the device).
 
@@ -391,7 +396,5 @@ class AutoTraining:
         """A sentence on the symmetry, where flows with and without it have competed."""
         if self._symmetry is None or all(begun.symmetry for begun in self._starts):
             return ""
-        name = self._symmetry.name
-        if winner.symmetry:
-            return f" The flow keeps {name}."
-        return f" The flow does not keep {name}: a free one is better."
+        keeps, why = ("keeps", "") if winner.symmetry else ("does not keep", ": a free one is better")
+        return f" The flow {keeps} {self._symmetry.name}{why}."

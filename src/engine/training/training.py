@@ -102,6 +102,11 @@ class Training:
         """Whether there is no step left to make."""
         return self.step >= self.n_steps
 
+    @property
+    def ended_early(self) -> bool:
+        """Never: as many steps as are wanted are all."""
+        return False
+
     def set_learning_rate(self, rate: float) -> None:
         """For the steps from now on."""
         for group in self._optimiser.param_groups:

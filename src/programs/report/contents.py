@@ -67,5 +67,7 @@ def read_run(run: RunDirectory, initial: DensityMap, step: int | None) -> Run:
         without_partner=lonely,
         witness=content.get("witness"),
         confidence=content.get("confidence"),
+        ceiling=content.get("ceiling"),
+        ended_early=bool(content.get("ended_early")) and shown == best_checkpoint(rows),
     )
     return Run(content, rows, shown, verdict, frequencies, dict(curves), losses)

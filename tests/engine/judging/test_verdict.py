@@ -55,6 +55,20 @@ def test_what_is_wrong_comes_with_what_to_do_about_it_and_what_is_right_with_not
     assert len(set(verdict.advice)) == len(verdict.advice)
 
 
+def test_a_ceiling_that_noise_leaves_is_what_a_correlation_is_held_against():
+    rows = _rows(correlation=0.65)
+    assert _judged(rows).word == "doubtful"
+    verdict = _judged(rows, ceiling=0.7)
+    assert verdict.word == "good"
+    assert "0.650, of 0.700 that its noise allows, from 0.500 at the start: 75% of the gap" in verdict.reasons[0]
+    assert _judged(_rows(correlation=0.5), ceiling=0.7).word == "poor"
+
+
+def test_a_recipe_that_was_ended_early_is_not_good():
+    verdict = _judged(_rows(), ended_early=True)
+    assert verdict.word == "doubtful" and "before its last stage" in verdict.reasons[0]
+
+
 def test_regions_that_are_doubtful_cost_the_word_and_are_named():
     regions = [{"place": [10.0, 20.0, 30.4], "share": 0.2, "confidence": 0.1}]
     verdict = _judged(_rows(), confidence={"step": 1000, "doubtful": 0.2, "regions": regions})
@@ -76,10 +90,10 @@ def test_regions_that_are_doubtful_cost_the_word_and_are_named():
         ({"transport_distance": 2.0}, "doubtful", "2 Å further"),
         ({"transport_distance": 4.0}, "poor", "4 Å further"),
         ({"resolution": 40.0}, "poor", "no better than the initial map"),
-        ({"strain": 0.28}, "doubtful", "by 28% on average"),
-        ({"strain": 0.34}, "poor", "not be two states of one molecule"),
-        ({"folded": 0.03}, "doubtful", "3.0% of the mass"),
-        ({"folded": 0.09}, "poor", "inside out"),
+        ({"strain": 0.31}, "doubtful", "by 31% on average"),
+        ({"strain": 0.37}, "poor", "not be two states of one molecule"),
+        ({"folded": 0.05}, "doubtful", "5.0% of the mass"),
+        ({"folded": 0.11}, "poor", "inside out"),
         ({"mass_outside": 0.02}, "doubtful", "2.0% of the mass has left the box"),
         ({"mass_outside": 0.2}, "poor", "20.0% of the mass"),
         ({"held_out": 0.7}, "poor", "Overfitting: held-out correlation is 0.700 at step 1000, far below 0.950"),
@@ -187,8 +201,8 @@ def test_a_witness_of_another_checkpoint_is_not_heard():
         ({"validation": 4.0}, {"validation": 4.3}, "good"),
         ({"validation": 4.0}, {"validation": 4.6}, "doubtful"),
         ({"validation": 4.0}, {"validation": 8.0}, "poor"),
-        ({}, {"strain": 0.32}, "good"),
-        ({}, {"strain": 0.34}, "doubtful"),
+        ({}, {"strain": 0.35}, "good"),
+        ({}, {"strain": 0.37}, "doubtful"),
     ],
 )
 def test_what_turned_worse_after_the_best_step_is_overfitting(then, last, word):
