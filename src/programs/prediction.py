@@ -20,7 +20,7 @@ from ..engine.maps.preparation import above_level
 from ..engine.options.choices import N_EULER_STEPS
 from ..engine.options.prediction import PredictionOptions
 from .carried_atoms import SUFFIXES, CarriedAtoms
-from .pair import mask_of_run
+from .pair import mask_of_run, read_mask
 from .progress import Reporter
 from .provenance import describe_grid
 from .stop_request import StopRequest
@@ -68,9 +68,14 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
     if atoms is not None:
         atoms.look_for_density(density_map, _level_of_the_training(options, density_map, trained), reporter)
     from ..engine.carrying.prediction import carry, carry_back, even_times, predict
+    from ..engine.carrying.still_part import StillPart
     from ..engine.device import choose_device
     from ..engine.flow.checkpoint import load_weights
 
+    mask = None
+    if options.relative_to is not None:
+        given = read_mask(options.relative_to, density_map, "relative_to")
+        mask, _ = mask_on_grid(given, density_map, "relative_to")
     fields = [load_weights(path, options.depth, options.width) for path in flow]
     _tell_of_the_legs(len(flow), n_frames, trained, options, reporter)
     _warn_of_another_grid(weights, trained, density_map, reporter)
@@ -78,6 +83,8 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
     reporter.note(why)
     times = even_times(n_frames) if options.times is None else options.times
     how: dict[str, Any] = {"n_steps": N_EULER_STEPS * options.substeps, "integrator": options.integrator}
+    if mask is not None:
+        how["still"] = StillPart(density_map, options.initial_level, mask.density, mask.name, device)
     direction: dict[str, Any] = {"reverse": options.reverse, "inverse": options.inverse}
     frames = predict(density_map, fields, device, options.initial_level, times, **direction, **how)
     if atoms is not None:
@@ -120,9 +127,11 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
         outside = max(outside, frame.mass_outside)
         reporter.frame(str((directory / name).absolute()), frame.number, frame.time)
         del frame  # the next one is made before this name is taken again
+    if mask is not None and names:
+        reporter.note(how["still"].text(Path(str(options.relative_to)).name))
     if outside > 0:
         reporter.warning(f"Up to {outside:.2%} of the mass leaves the box on the way and is missing in the frames.")
-    if end is not None and not (stop or options.inverse or options.no_report) and len(flow) == 1:
+    if end is not None and not (stop or options.inverse or options.no_report or mask) and len(flow) == 1:
         with reporter.doing_without("The report"):
             from .report.report import report_of_prediction
 
@@ -193,6 +202,7 @@ def _earlier_files(directory: Path, options: PredictionOptions) -> list[Path]:
             f"replace them, another prefix ({named('prefix')}) or another directory ({named('directory')})."
         )
     inputs = {"the map to carry": options.initial_map, "the atoms to carry": options.model or options.atoms}
+    inputs["the part to stay"] = options.relative_to
     for what, given in inputs.items():
         if given and Path(given).exists() and any(path.samefile(given) for path in [*frames, *others]):
             raise InputError(

@@ -291,6 +291,17 @@ def test_confidence_is_an_attribute_of_the_atoms_where_the_run_has_it(session, s
     assert f"color byattribute cryotrans_confidence #{carried.id_string}" in log(session)
 
 
+def test_frames_and_atoms_can_be_told_relative_to_a_part(session, run, structure, predict):
+    _, plain = predict()
+    before = coordset_positions(plain, 0)[:-1].mean(axis=0)
+    went = np.linalg.norm(coordset_positions(plain, N_FRAMES - 1)[:-1].mean(axis=0) - before)
+    plain.delete()
+    _, carried = predict("relativeTo #3/A:1")
+    assert "which turned by" in log(session) and "taken out of every frame" in log(session)
+    stayed = np.linalg.norm(coordset_positions(carried, N_FRAMES - 1)[:-1].mean(axis=0) - before)
+    assert stayed < 0.3 * went
+
+
 def test_nothing_is_said_of_support_where_all_atoms_have_it(session, pair, predict):
     open_structure(session, pdb(far_away=False))
     predict()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import gc
 import json
+import shutil
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
-from phantoms import LEVEL, MOVING, STILL, VOXEL_SIZE, two_domains, write_mrc
-from running import call, contents, weights_file
+from phantoms import LEVEL, MOVING, SHAPE, STILL, VOXEL_SIZE, two_domains, write_mrc
+from running import call, contents, training, weights_file
 from scipy import ndimage
 
 from chimerax.cryotrans.engine.carrying import prediction
@@ -275,3 +276,34 @@ def test_overwriting_leaves_no_atoms_of_an_earlier_flow(maps, model, tmp_path, c
     assert call(capsys, *line, "--model", model).status == 0
     assert call(capsys, *line, "--overwrite").status == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["frame_00.mrc", "frame_01.mrc"]
+
+
+def test_frames_can_be_told_relative_to_a_part(maps, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert call(capsys, *training(maps, run, 30, 30)).status == 0
+    mask = np.zeros(SHAPE, np.float32)
+    mask[..., SHAPE[2] // 2 :] = 1  # the domain that moves
+    shutil.copy(maps / "initial.mrc", tmp_path / "part.mrc")
+    with mrcfile.open(tmp_path / "part.mrc", "r+") as file:
+        file.set_data(mask)
+    line = ["predict", "-i", maps / "initial.mrc", "-t", LEVEL, "--run", run, "--frames", 2]
+    assert call(capsys, *line, "-d", tmp_path / "plain").status == 0
+    result = call(capsys, *line, "-d", tmp_path / "relative", "--relative-to", tmp_path / "part.mrc")
+    assert result.status == 0, result.err
+    assert "Relative to part.mrc, which turned by " in result.err and "taken out of every frame." in result.err
+    plain, relative = (mrcfile.read(tmp_path / name / "frame_01.mrc") for name in ("plain", "relative"))
+    start = mrcfile.read(tmp_path / "plain" / "frame_00.mrc")
+    np.testing.assert_array_equal(mrcfile.read(tmp_path / "relative" / "frame_00.mrc"), start)
+    centres = [_centre(density * mask) for density in (start, plain, relative)]
+    assert np.linalg.norm(centres[2] - centres[0]) < 0.2 * np.linalg.norm(centres[1] - centres[0])
+    mask[:] = 0
+    mask[0, 0, 0] = 1
+    with mrcfile.open(tmp_path / "part.mrc", "r+") as file:
+        file.set_data(mask)
+    refused = call(capsys, *line, "-d", tmp_path / "nothing", "--relative-to", tmp_path / "part.mrc")
+    assert refused.status == 2 and "lies in part.mrc (--relative-to)" in refused.err
+    assert not (tmp_path / "nothing").exists()
+
+
+def _centre(density):
+    return np.array([np.average(index, weights=density) for index in np.indices(density.shape)])

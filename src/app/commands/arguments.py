@@ -106,6 +106,7 @@ _OWN = {
     "domains": Or(COUNT, SegmentsArg, name=f"a number, {SegmentsArg.name}"),
     "mask": MaskArg,
     "to_mask": MaskArg,
+    "relative_to": MaskArg,
     "run": OpenFolderNameArg,
     "model": StructureToCarryArg,
     "rigid": EnumOf(RIGID),

@@ -10,6 +10,7 @@ from chimerax.core.errors import UserError
 from ...engine.maps.mrc_file import write_map
 from ..background import run_task
 from ..job import CryoTransJob, Frames
+from ..masks import own_mask
 from ..riders import FILE, Riders
 from ..runs import Run, runs_of
 from ..volumes import density_map_of, level_of, model_text, shown_level, suggested_level
@@ -30,6 +31,7 @@ def predict(
     reverse: bool = False,
     integrator: str | None = None,
     substeps: int | None = None,
+    relative_to: Any = None,
     model: Any = None,
     rigid: str | None = None,
     directory: str | None = None,
@@ -65,14 +67,17 @@ def predict(
     if model is not None:
         riders = Riders(model, initial, rigid)
         riders.look_for_density(density_map, cut if trained is None else content["options"]["initial_level"], initial)
+    part = None if relative_to is None else own_mask(relative_to, initial, density_map, shown, "relative_to")
     folder = new_frames_folder(directory, trained, initial)
-    initial_path, atoms_path = folder / "initial.mrc", folder / FILE
+    initial_path, atoms_path, part_path = folder / "initial.mrc", folder / FILE, folder / "still_part.mrc"
     try:
         write_map(initial_path, density_map)
         if riders is not None:
             riders.write(atoms_path)
+        if part is not None:
+            write_map(part_path, part)
     except OSError as error:
-        for path in (initial_path, atoms_path):
+        for path in (initial_path, atoms_path, part_path):
             path.unlink(missing_ok=True)
         raise UserError(f"The folder {folder} cannot be written: {error.strerror}. Give another directory.") from error
     if name is None:
@@ -88,6 +93,7 @@ def predict(
             "reverse": reverse,
             "integrator": integrator,
             "substeps": substeps,
+            "relative_to": part_path if part is not None else None,
             "device": device,
             "atoms": atoms_path if riders is not None else None,
         },

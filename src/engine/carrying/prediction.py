@@ -21,6 +21,7 @@ from ..maps.density_map import DensityMap
 from ..maps.deposit import deposit
 from ..maps.preparation import above_level
 from ..options.choices import N_EULER_STEPS
+from .still_part import StillPart
 
 CLOSE_ENOUGH = 0.05  # Å; a place from which the flow leads so near to a point is where that point comes from
 
@@ -59,6 +60,7 @@ def predict(
     inverse: bool = False,
     n_steps: int = N_EULER_STEPS,
     integrator: str | None = None,
+    still: StillPart | None = None,
 ) -> Iterator[Frame]:
     """Carry a map along the flow and yield it at the given times, one frame in memory at a time.
 
@@ -74,6 +76,7 @@ def predict(
         reverse: number the frames from the last time to the first.
         inverse: carry a map that lies on the target's side back to the initial's.
         n_steps, integrator: as in `flow.displacements`.
+        still: a part of the map relative to which it moves.
     Yields:
         The frames, in ascending order of time; in descending order for the inverse, which is how they come about.
     Raises:
@@ -86,7 +89,7 @@ def predict(
         raise InputError(f"Nothing is left of {density_map.name} above level {level:g}. Lower the level.")
     weights = torch.from_numpy(density[tuple(support.T)]).to(device)
     places = torch.from_numpy(support.astype(np.float32)).to(device)  # exact: frame 0 is the map itself
-    way = _way(field, device, n_steps, integrator)
+    way = _way(field, device, n_steps, integrator, still)
     return _frames(density_map, places, weights, way, list(times), reverse, inverse)
 
 
@@ -99,6 +102,7 @@ def carry(
     device: torch.device = _CPU,
     n_steps: int = N_EULER_STEPS,
     integrator: str | None = None,
+    still: StillPart | None = None,
 ) -> NDArray[np.float64]:
     """Where the flow takes points of space, such as atoms: each its own way, not one interpolated between voxels.
 
@@ -109,12 +113,13 @@ def carry(
         times: from 0 to 1, ascending.
         device: where to compute.
         n_steps, integrator: as in `flow.displacements`.
+        still: a part of the map relative to which they move.
     Returns:
         (len(times), n, 3), Å.
     Raises:
         InputError: the times are no such times, or the flow leads to what is no number.
     """
-    return _carried(positions, density_map, _way(field, device, n_steps, integrator), times, device, False)[0]
+    return _carried(positions, density_map, _way(field, device, n_steps, integrator, still), times, device, False)[0]
 
 
 def carry_back(
@@ -126,6 +131,7 @@ def carry_back(
     device: torch.device = _CPU,
     n_steps: int = N_EULER_STEPS,
     integrator: str | None = None,
+    still: StillPart | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where the inverse flow takes points that lie on the target's side; arguments and errors as for `carry`.
 
@@ -133,7 +139,7 @@ def carry_back(
         (len(times), n, 3), Å, at time 0 the positions themselves; (n,), Å, how far from each position the flow ends
         that starts from its place at time 1.
     """
-    return _carried(positions, density_map, _way(field, device, n_steps, integrator), times, device, True)
+    return _carried(positions, density_map, _way(field, device, n_steps, integrator, still), times, device, True)
 
 
 def check_times(times: Sequence[float]) -> None:
@@ -152,12 +158,22 @@ class _Way(NamedTuple):
     fields: Sequence[Field]  # of the legs
     n_steps: int
     integrator: str | None
+    still: StillPart | None
 
     def back(self, points: Tensor) -> tuple[Tensor, Tensor]:
         return inverse_displacement(self.fields, points, self.n_steps, self.integrator)
 
     def moves(self, points: Tensor, times: Sequence[float], back: Tensor | None) -> Iterator[tuple[int, Tensor]]:
         """(index of the time, how far from `points`), given the inverse displacement where that is the way to go."""
+        if self.still is None:
+            yield from self._moves(points, times, back)
+            return
+        own_back = None if back is None else self.back(self.still.points)[0]
+        of_part = self._moves(self.still.points, times, own_back)
+        for (i, moved), (_, own) in zip(self._moves(points, times, back), of_part):
+            yield i, self.still.taken_out(points, moved, own)
+
+    def _moves(self, points: Tensor, times: Sequence[float], back: Tensor | None) -> Iterator[tuple[int, Tensor]]:
         if back is None:
             yield from enumerate(displacements(self.fields, points, times, self.n_steps, self.integrator))
             return
@@ -168,9 +184,15 @@ class _Way(NamedTuple):
             yield i, back + moved if times[i] else torch.zeros_like(points)
 
 
-def _way(field: Field | Sequence[Field], device: torch.device, n_steps: int, integrator: str | None) -> _Way:
+def _way(
+    field: Field | Sequence[Field],
+    device: torch.device,
+    n_steps: int,
+    integrator: str | None,
+    still: StillPart | None,
+) -> _Way:
     fields = [field] if isinstance(field, Field) else list(field)
-    return _Way([leg.to(device) for leg in fields], n_steps, integrator)
+    return _Way([leg.to(device) for leg in fields], n_steps, integrator, still)
 
 
 def _carried(

@@ -99,6 +99,13 @@ class PredictionOptions(CallOptions):
         most=1000,
         help="make N steps of each of the 10 (default: 1)",
     )
+    relative_to: str | None = option(
+        *(None, "file", "--relative-to"),
+        keyword="relative_to",
+        metavar="FILE",
+        help="a part that is to stay where it is, so that all else moves relative to it: a mask from 0 to 1, or an "
+        "atomic model",
+    )
     model: str | None = option(
         *(None, "file", "--model"),
         keyword="model",
