@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .components import connected_components
 from .density_map import DensityMap
 from .low_pass import SIGMA_OF_RESOLUTION, low_passed
 from .preparation import above_level
@@ -49,8 +50,9 @@ def find_belt(initial: DensityMap, target: DensityMap, levels: tuple[float, floa
     smooth = [
         (density > 0) & (detail < min(_SMOOTH, _SMOOTHER * much)) for detail, density, much in zip(details, above, most)
     ]
-    still = smooth[0] & smooth[1]
-    if min(_share(density, still) for density in above) < _LEAST_SHARE:
+    core = smooth[0] & smooth[1]
+    still = _joined(core, (above[0] > 0) & (above[1] > 0) & (smooth[0] | smooth[1]))
+    if not core.any() or min(_share(density, still) for density in above) < _LEAST_SHARE:
         return None
     masks = [
         _mask(each, still, (density > 0) & (detail > much / 2))
@@ -58,6 +60,15 @@ def find_belt(initial: DensityMap, target: DensityMap, levels: tuple[float, floa
     ]
     shares = [_share(density, mask < 0.5) for density, mask in zip(above, masks)]
     return Belt((masks[0], masks[1]), (shares[0], shares[1]))
+
+
+def _joined(core: NDArray[np.bool_], more: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The core and what hangs together with it: where a domain comes near a belt, only one of the maps is smooth."""
+    voxels, parts = connected_components(core | more)
+    of_core = np.isin(parts, np.unique(parts[core[tuple(voxels.T)]]))
+    joined = np.zeros_like(core)
+    joined[tuple(voxels[of_core].T)] = True
+    return joined
 
 
 def _detail(density_map: DensityMap) -> Array:
