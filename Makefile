@@ -5,6 +5,7 @@ PYTHON ?= python3
 CHIMERAX ?= $(shell command -v chimerax || command -v ChimeraX)
 PYTEST_ARGS ?=
 PAIRS ?=
+PROTEINS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -13,12 +14,13 @@ READY := $(VENV)/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test accuracy lint wheel install clean
+.PHONY: help demo test accuracy verdicts lint wheel install clean
 
 help:
 	@echo "make demo      a small example, from two maps to a pseudo-trajectory"
 	@echo "make test      all the tests that can run here"
 	@echo "make accuracy  trainings on known pairs against the truth, PAIRS=\"folder ...\" (an hour or two; goes on where it was)"
+	@echo "make verdicts  how often the verdict is right, by benchmarks/verdicts.jsonl; PROTEINS=\"folder ...\" adds trainings to it"
 	@echo "make lint      ruff and mypy"
 	@echo "make wheel     the bundle's wheel, in dist/ (needs Python 3.11 on Linux x86_64)"
 	@echo "make install   the bundle, into the ChimeraX on PATH or in CHIMERAX="
@@ -35,6 +37,9 @@ test: $(READY)
 accuracy: $(READY)
 	@test -n "$(PAIRS)" || { echo "Which pairs? make accuracy PAIRS=\"folder ...\": see benchmarks/accuracy.py"; exit 1; }
 	$(PY) benchmarks/accuracy_table.py benchmarks/accuracy.csv $(PAIRS)
+
+verdicts: $(READY)
+	$(PY) benchmarks/verdicts.py benchmarks/verdicts.jsonl $(PROTEINS)
 
 lint: $(READY)
 	$(PY) -m ruff check .

@@ -33,15 +33,15 @@ from verdict_cases import VOXEL, Case, cases_of, read_protein
 
 from chimerax.cryotrans.engine.carrying.prediction import carry
 from chimerax.cryotrans.engine.flow.checkpoint import load_weights
-from chimerax.cryotrans.engine.judging.measures import Measures
+from chimerax.cryotrans.engine.judging.measures import BELIEVED, CONFIDENCE_FILE, Measures
 from chimerax.cryotrans.engine.judging.tables import METRICS_FILE, read_metrics
 from chimerax.cryotrans.engine.judging.verdict import WORDS, verdict_on
 from chimerax.cryotrans.engine.maps.density_map import DensityMap
-from chimerax.cryotrans.engine.maps.mrc_file import write_map
+from chimerax.cryotrans.engine.maps.mrc_file import read_map, write_map
 
 CHOSEN_ON = ("adk", "calmodulin", "polbeta", "eaat", "gltph")  # the other proteins are the tested half
 _RADIUS = 12.0  # Å: atoms of a piece of the witness
-_FAR = 3.0  # Å
+_FAR, _NEAR = 3.0, 2.0  # Å
 _REFUSED = "refused"  # with a sentence, before a verdict
 
 
@@ -131,13 +131,12 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
     result = {
         "seconds": round(seconds, 1),
         "said": content["verdict"]["word"],
-        "reasons": content["verdict"]["reasons"],
         "measures": [{name: _short(value) for name, value in row._asdict().items()} for row in kept],
         "best": kept.index(rows[best]),
         "without_partner": [part["text"] for part in content["without_partner"]],
         "ceiling": content["ceiling"],
         "ended_early": content["ended_early"],
-        "witness": content["witness"],
+        "witness": _short_witness(content["witness"]),
         "confidence": content["confidence"],
         "rmsd": None,
     }
@@ -145,7 +144,7 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         return result
     known = ~np.isnan(case.true).any(axis=1)
     off = np.linalg.norm(carried - case.true, axis=1)
-    for piece in (content["witness"] or {}).get("pieces", ()):
+    for piece in result["witness"]["pieces"]:
         own = known & (np.linalg.norm(case.before - np.array(piece["place"][::-1]), axis=1) < _RADIUS)
         piece["off"] = round(float(np.sqrt((off[own] ** 2).mean())), 2) if own.any() else None
     before, after = (
@@ -157,7 +156,24 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "rmsd": round(after, 2),
         "median": round(float(np.median(off[known])), 2),
         "far": round(float((off[known] > _FAR).mean()), 3),
+        "residues": _residues(off[known], case.before[known], folder / "run" / CONFIDENCE_FILE),
     }
+
+
+def _residues(off: np.ndarray, places: np.ndarray, path: Path) -> dict[str, int]:
+    """How many are far off, how many of these are doubtful; how many are near, how many of these are believed."""
+    confidence = read_map(path).density
+    voxels = np.clip(np.rint(places / VOXEL).astype(int), 0, np.array(confidence.shape) - 1)
+    believed = confidence[tuple(voxels.T)] >= BELIEVED
+    far, near = off > _FAR, off < _NEAR
+    counts = {"far": far, "far_doubted": far & ~believed, "near": near, "near_believed": near & believed}
+    return {name: int(rows.sum()) for name, rows in counts.items()}
+
+
+def _short_witness(witness: dict[str, Any]) -> dict[str, Any]:
+    names = ("place", "share", "apart", "doubt")
+    pieces = [{name: piece[name] for name in names} for piece in witness["pieces"]]
+    return {"step": witness["step"], "doubted": witness["doubted"], "pieces": pieces}
 
 
 def _kept(rows: Sequence[Measures], best: int) -> list[Measures]:
@@ -197,6 +213,14 @@ def _print(rows: Iterable[dict[str, Any]]) -> None:
         print(
             f"of {len(good)} runs called good {both / len(good):.0%} are right; "
             f"of {len(right)} right runs {both / len(right):.0%} are called good"
+        )
+    residues = [row["residues"] for row in rows if row.get("residues")]
+    total = {name: sum(each[name] for each in residues) for name in ("far", "far_doubted", "near", "near_believed")}
+    if residues:
+        print(
+            f"of {total['far']} residues more than {_FAR:g} Å off {total['far_doubted'] / max(1, total['far']):.0%} "
+            f"are doubtful; of {total['near']} less than {_NEAR:g} Å off "
+            f"{total['near_believed'] / max(1, total['near']):.0%} are believed"
         )
     for row in rows:
         if (row["word"] == "good") != (row["truth"] == "right"):
