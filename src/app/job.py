@@ -23,7 +23,7 @@ from .riders import ATTRIBUTE, CONFIDENCE, FILE, Riders
 from .runs import Run, free_folder, open_command, runs_of
 from .settings import user_settings
 from .volumes import model_text
-from .wording import in_keywords, said_by
+from .wording import in_keywords, in_models, said_by
 from .worker_python import environment, look_for_python, tell_how_to_install, worker_command
 
 
@@ -91,6 +91,7 @@ class CryoTransJob(BackgroundTask):
         self._framed: Message | None = None
         self._weights: Path | None = None  # of the frames
         self._started_with: Message = {}
+        self._models = run.models_by_file()
         self._said: set[str] = set()  # by both programs, worth saying once
 
     # On the task's thread
@@ -148,9 +149,13 @@ class CryoTransJob(BackgroundTask):
     def _say_once(self, say: Callable[[str], None], text: str) -> None:
         if self._frames is not None and self._frames.riders is not None:
             text = self._frames.riders.in_words(text)
+        text = self._in_models(text)
         if text not in self._said:
             self._said.add(text)
             say(f"CryoTRANS {self.name}: {text}")
+
+    def _in_models(self, text: str) -> str:
+        return in_models(text, {name: model for name, model in self._models.items() if not model.deleted})
 
     def _take_up_step(self, message: Message) -> None:
         left = time_text(message["seconds_left"])
@@ -180,7 +185,7 @@ class CryoTransJob(BackgroundTask):
         self._take_back()
         self._run.forget_closed()
         if self.error is not None:
-            self.error = f"CryoTRANS {self.name}: {self._with_way_out(self.error)}"
+            self.error = f"CryoTRANS {self.name}: {self._with_way_out(self._in_models(self.error))}"
             if not self.is_waited_for:
                 self.session.logger.error(self.error)
             if self._trained is not None:  # all but the frames is there

@@ -72,6 +72,12 @@ class Run:
             return [self.target_path]
         return [self.target_path.with_name(f"target_{number}.mrc") for number in range(1, len(self.between) + 2)]
 
+    def models_by_file(self) -> dict[str, Any]:
+        """The models by the names of the files that the worker gets of them, in the order of the conformations."""
+        files = [self.initial_path, *self.target_paths()]
+        models = [self.initial, *self.between, self.target]
+        return {path.name: model for path, model in zip(files, models) if model is not None}
+
     @property
     def validation_path(self) -> Path:
         return self.folder / "maps" / "validation.mrc"

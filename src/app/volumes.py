@@ -18,8 +18,13 @@ from chimerax.map_data import interpolate_volume_data
 
 from ..engine.maps import preparation
 from ..engine.maps.density_map import DensityMap
+from ..engine.maps.grids import SAID_OUTSIDE, sizes_text
+from ..engine.maps.inspection import hot_voxel
+from ..engine.maps.preparation import above_level
+from .wording import in_models
 
 _PLACE_TOLERANCE = 0.05  # voxels; two places closer than this are one
+_MOST_VOXELS = 1_000_000  # that are looked at, every n-th of more: a window must not wait
 _ANGLE_TOLERANCE = 0.01  # degrees; shears a box of 300 voxels by 0.05 voxel
 
 
@@ -84,6 +89,44 @@ def density_map_on(target: Volume, initial: Volume) -> DensityMap:
             f"does the rest. If a header places it wrongly: volume #{target.id_string} origin X,Y,Z"
         )
     return _on_grid_of(initial, density, target.name)
+
+
+def doubts_before(initial: Volume, target: Volume, on_grid: DensityMap, level: float) -> list[str]:
+    """What speaks against a target and is no longer to be seen once it is on the initial's grid.
+
+    Args:
+        on_grid: the target there, whose own doubts the worker tells.
+        level: of the target, map units.
+    """
+    if _share_a_grid(target, initial):
+        return []
+    models = {"initial.mrc": initial, "target.mrc": target}
+    maps = [_on_grid_of(model, model.full_matrix(), file) for file, model in models.items()]
+    unsized = sizes_text(maps[0], maps[1])
+    found = [] if unsized is None else [in_models(unsized, models)]
+    if not any(hot_voxel(on_grid, above_level(on_grid, level))):  # interpolation shares it out among eight
+        hot = hot_voxel(maps[1], above_level(maps[1], level))
+        found += [in_models(text, {"target.mrc": target}) for text in hot]
+    share = _share_outside(target, initial, level)
+    if share > SAID_OUTSIDE:
+        found.append(
+            f"{share:.0%} of the density above {level:.4g} of {model_text(target)} lies outside the box of "
+            f"{model_text(initial)} and is left out. Use a larger box, or move one onto the other first (type: fitmap "
+            f"#{target.id_string} inMap #{initial.id_string})."
+        )
+    return found
+
+
+def _share_outside(target: Volume, initial: Volume, level: float) -> float:
+    """What share of the target's mass above the level lies outside the initial's box, as displayed; 0 to 1."""
+    matrix = target.full_matrix()  # (nz, ny, nx)
+    kept = np.flatnonzero((matrix >= level) & (matrix > 0))
+    kept = kept[:: 1 + len(kept) // _MOST_VOXELS]
+    voxels = np.stack(np.unravel_index(kept, matrix.shape)[::-1], axis=1).astype(np.float64)  # (n, 3) x, y, z
+    places = (index_to_scene(initial).inverse() * index_to_scene(target)) * voxels
+    outside = ((places < -0.5) | (places > np.array(initial.data.size) - 0.5)).any(axis=1)
+    mass = matrix.ravel()[kept].astype(np.float64)
+    return float(mass[outside].sum() / mass.sum()) if mass.any() else 0.0
 
 
 def shown_level(volume: Volume) -> float | None:

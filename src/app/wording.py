@@ -1,7 +1,11 @@
-"""How texts of the engine and of the worker name an option in ChimeraX: by the keyword of the command."""
+"""How texts of the engine and of the worker are said in ChimeraX.
+
+An option is named by the keyword of the command, a map by its model, and a way out is the command for that model.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +19,9 @@ _INSTEAD = {  # of options that the commands do not have
     "gpu": "device cuda:N",
     "no_report": "no report",
 }
+
+_MAP_FILE = re.compile(r"(?<![\w/\\])(?:initial|target(?:_\d+)?)\.mrc\b")  # of a run, but where the whole path stands
+_COMMAND = re.compile(r"\(in ChimeraX: ([^()]*)\)")
 
 
 def keyword(option: str) -> str:
@@ -31,3 +38,36 @@ def in_keywords(text: str) -> str:
 def said_by(message: Mapping[str, Any]) -> str:
     """The text of what the worker tells, see docs/progress.md."""
     return in_keywords(str(message.get("marked", message.get("text"))))
+
+
+def in_models(text: str, models: Mapping[str, Any]) -> str:
+    """A text on the maps of a run, which the worker knows by their files, with the models in the place of the files.
+
+    A command that names #1 alone is for the map that the text names first; where it names #2 too, #1 is the earlier
+    conformation of the two.
+
+    Args:
+        models: those that are open, by the names of their files in the run, in the order of the conformations; the
+            places in the text are in the frame of the first.
+    """
+    files = [name for name in _MAP_FILE.findall(text) if name in models]
+    if not files:
+        return text
+    in_order = [name for name in models if name in files]
+
+    def typed(match: re.Match[str]) -> str:
+        command = match[1]
+        named = in_order if "#2" in command else files
+        if "#2" in command and len(named) < 2:
+            return match[0]
+        command = re.sub(r"#([12])\b", lambda number: f"#{models[named[int(number[1]) - 1]].id_string}", command)
+        if " center " in command:
+            command += f" coordinateSystem #{next(iter(models.values())).id_string}"
+        return f"(type: {command})"
+
+    text = _COMMAND.sub(typed, text)
+    return _MAP_FILE.sub(lambda file: _model_text(models[file[0]]) if file[0] in models else file[0], text)
+
+
+def _model_text(model: Any) -> str:
+    return f"#{model.id_string} {model.name}"

@@ -280,6 +280,7 @@ BUNDLES = (
             *("volume permuteAxes", "volume resample", "volume scale", "volume subtract", "volume threshold"),
         ),
     ),
+    Bundle("MapEraser", "map_eraser", requires=("Map",), commands=("volume erase",)),
     Bundle("MapFit", "map_fit", requires=("Map",), commands=("fitmap",)),
     Bundle("MapSeries", "map_series", custom_init=True, requires=("Map", "MapFit"), commands=("vseries",)),
     Bundle("Morph", "morph", commands=("morph",)),

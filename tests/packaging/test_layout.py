@@ -22,7 +22,10 @@ FLOORS = (
     *("docking", "training", "judging", "carrying"),
 )
 # Of the engine, what can be used where PyTorch is not.
-WITHOUT_TORCH = ("errors", "options", "files", "maps.density_map", "maps.grids", "maps.mrc_file", "maps.preparation")
+WITHOUT_TORCH = (
+    *("errors", "options", "files", "maps.density_map", "maps.grids", "maps.mrc_file", "maps.preparation"),
+    *("maps.components", "maps.inspection"),
+)
 MOST_LINES = 400
 
 

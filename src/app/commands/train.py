@@ -13,7 +13,7 @@ from ...engine.options.training import TRAINING, check_together
 from ..job import CryoTransJob
 from ..masks import own_mask
 from ..segments import segments_on
-from ..volumes import density_map_of, density_map_on, level_of, model_text
+from ..volumes import density_map_of, density_map_on, doubts_before, level_of, model_text
 from ..wording import in_keywords
 from ..worker_python import find_python
 from .beginning import begin
@@ -80,6 +80,8 @@ def train(
     validation_map = density_map_on(validate, initial) if validate is not None else None
     for target, target_map, its_level in zip(targets, target_maps, to_levels):
         _check_overlap(initial, target, target_map, its_level)
+        for doubt in doubts_before(initial, target, target_map, its_level):
+            session.logger.warning(f"CryoTRANS: {doubt}")
     if half_maps is not None and len(half_maps) != 2:
         raise UserError(f"halfMaps names {len(half_maps)} maps; wanted are the two half maps of the target.")
     halves = [density_map_on(half, initial) for half in half_maps or ()]

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from .density_map import PLACE_TOLERANCE, DensityMap, extent_text, grid_text, no_voxel_size_note, same_grid
 
-_SAID_OUTSIDE, _MOST_OUTSIDE = 0.005, 0.5  # of the mass
+SAID_OUTSIDE, _MOST_OUTSIDE = 0.005, 0.5  # of the mass
 
 
 def on_grid_of(density_map: DensityMap, other: DensityMap, level: float | None = None) -> tuple[DensityMap, str]:
@@ -40,7 +40,7 @@ def on_grid_of(density_map: DensityMap, other: DensityMap, level: float | None =
             f"{outside}: {placed.name} lies at {extent_text(placed)}, {other.name} at {extent_text(other)}. Move one "
             f"onto the other first, or mend the origin in its header."
         )
-    if share > _SAID_OUTSIDE:
+    if share > SAID_OUTSIDE:
         note = f"{outside} and is left out. Use a larger box, or move one onto the other first."
         resampled = dataclasses.replace(resampled, notes=(*resampled.notes, note))
     return resampled, said

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .components import connected_components
 from .density_map import DensityMap
-from .preparation import above_level
+from .preparation import above_level, suggested_level
 
 FEWEST_POINTS = 8  # of which a flow can be told
 _TIMES_NEIGHBOURS = 10.0  # no density that a microscope resolves rises so steeply from one voxel to the next
+_WITHIN_A_VOXEL = 0.9  # voxels: on the map's own grid none beside it, and on another it still lies within
 _TIMES_DEEPER = 2.0  # below the background than above it
 _MUCH_OF_THE_BOX = 0.5
 _BACKGROUND = 0.1  # of the maximum
@@ -37,7 +38,7 @@ def doubts_about(density_map: DensityMap, level: float) -> list[str]:
     if inverted:  # what is above the level is not the molecule
         return inverted
     return [
-        *_hot_voxel(density_map, kept),
+        *hot_voxel(density_map, kept),
         *_background(density_map),
         *_share_of_the_box(density_map, level, kept),
         *_flat(density_map, level, kept),
@@ -66,16 +67,21 @@ def _inverted(density_map: DensityMap) -> Iterator[str]:
         )
 
 
-def _hot_voxel(density_map: DensityMap, kept: NDArray[np.float32]) -> Iterator[str]:
+def hot_voxel(density_map: DensityMap, kept: NDArray[np.float32]) -> Iterator[str]:
+    """The doubt that nearly all density is in one voxel; `kept` is what is above the level, (nz, ny, nx)."""
     z, y, x = np.unravel_index(int(np.argmax(density_map.density)), density_map.grid_shape)
     near = density_map.density[tuple(slice(max(0, i - 1), i + 2) for i in (z, y, x))]
     highest, next_to_it = float(near.max()), float(np.sort(near, axis=None)[-2])
     if highest > _TIMES_NEIGHBOURS * max(next_to_it, 0):
         share = highest / float(kept.sum(dtype=np.float64))
+        place = density_map.origin + np.array([z, y, x]) * density_map.voxel_size
+        centre = ",".join(f"{along:.5g}" for along in place[::-1])
+        radius = _WITHIN_A_VOXEL * min(density_map.voxel_size)
         yield (
             f"Voxel {x}, {y}, {z} of {density_map.name} is hot: it is {highest:.4g} and none beside it more than "
             f"{next_to_it:.4g}, and it holds {share:.1%} of the density above the level. Set it to what is round it "
-            f"first, else training sees little more than it."
+            f"first, else training sees little more than it (in ChimeraX: volume erase #1 center {centre} "
+            f"radius {radius:.3g} value {float(np.median(near)):.3g})."
         )
 
 
@@ -94,7 +100,8 @@ def _share_of_the_box(density_map: DensityMap, level: float, kept: NDArray[np.fl
     if share > _MUCH_OF_THE_BOX:
         yield (
             f"Level {level:g} keeps {share:.0%} of the box of {density_map.name}, more than a molecule fills as a "
-            f"rule. Raise it to the contour level that you would show."
+            f"rule. Raise it to the contour level that you would show (in ChimeraX: volume #1 level "
+            f"{suggested_level(density_map):.3g}, which keeps the highest 1 %)."
         )
 
 
