@@ -69,7 +69,8 @@ def judge(row: dict[str, Any]) -> str:
     if row["said"] == _REFUSED:
         return _REFUSED
     rows = [Measures(**{name: _number(value) for name, value in kept.items()}) for kept in row["measures"]]
-    heard = {name: row[name] for name in ("without_partner", "witness", "confidence", "ceiling", "ended_early")}
+    names = ("without_partner", "witness", "confidence", "ceiling", "ended_early", "has_settled")
+    heard = {name: row[name] for name in names}
     return verdict_on(rows, row["best"], (VOXEL, VOXEL, VOXEL), **heard).word
 
 
@@ -136,6 +137,7 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "without_partner": [part["text"] for part in content["without_partner"]],
         "ceiling": content["ceiling"],
         "ended_early": content["ended_early"],
+        "has_settled": content["has_settled"],
         "witness": _short_witness(content["witness"]),
         "confidence": content["confidence"],
         "rmsd": None,

@@ -52,7 +52,7 @@ class History:
     def __init__(self, run: RunDirectory, compared: Compared, step: int, reporter: Reporter) -> None:
         self.compared, self._reporter = compared, reporter
         self.rows: list[Measures] = []
-        self.ended_early = False  # a limit of steps has ended the recipe before its last stage
+        self.ended_early = self.has_settled = False  # a recipe, by a limit of steps, or by itself
         self._run, self._weights = run, dict[int, str]()
         self._curves: list[tuple[int, np.ndarray]] = []
         self._last: Measured | None = None
@@ -120,6 +120,7 @@ class History:
             confidence=self.confidence(),
             ceiling=self.compared.ceiling,
             ended_early=self.ended_early,
+            has_settled=self.has_settled,
         )
         return {"word": verdict.word, "reasons": list(verdict.reasons), "advice": list(verdict.advice)}
 

@@ -161,10 +161,11 @@ class _Keeper:
         save_state(self._run / STATE_FILE, self._training.state())
         self._remove_earlier_end(weights)
         self._saved_step = self._training.step
-        self._history.ended_early = self._training.ended_early
+        endings = {"ended_early": self._training.ended_early, "has_settled": self._training.has_settled}
+        self._history.ended_early, self._history.has_settled = endings.values()
         self._content = {
             **self._content,
-            "ended_early": self._training.ended_early,
+            **endings,
             "best": self._history.best(),
             "verdict": self._verdict(),
             "without_partner": self._history.without_partner(),

@@ -30,7 +30,7 @@ from .turns import turned_otherwise
 _MOLECULE = 0.2  # of the maximum: voxels that pieces are made of, and where they may go
 RIM = 0.08  # of the maximum: voxels that supervoxels are made of
 _PIECE = 4500.0  # Å³ a centre; with the ball below, neighbouring ones overlap
-_FEWEST_PIECES = 12
+_FEWEST_PIECES, _MOST_PIECES = 12, 96  # most: above 300 kDa pieces are farther apart, as time grows with their square
 _BALL = 10.0  # Å, radius of what is docked: 40 residues or so
 _TURNS = 1200  # 15° apart
 _POSES = (4, 2)  # of each piece: the best, and the best of those near
@@ -38,7 +38,7 @@ _LEAST_RHO = 0.3
 _ALIKE = 1.5  # Å: motions that nowhere in a piece differ by more are one
 _REACH = 60.0  # Å from its piece that a motion is open to supervoxels
 SUPERVOXEL = 1500.0  # Å³: a flow of many small domains is slow to train and ends farther off
-_FEWEST_SUPERVOXELS = 20
+_FEWEST_SUPERVOXELS, _MOST_SUPERVOXELS = 20, 300
 _ROUNDS = 3
 _FEW_BEGINNINGS = 2  # where another set of supervoxels is explained already
 _UNEXPLAINED = 0.55  # 1 - ρ above which a supervoxel counts as not explained
@@ -78,7 +78,7 @@ class DockedDomains:
 
 def supervoxels_of(pair: CoarsePair, seed: int = 0) -> Pieces:
     """The small pieces of the initial that choose among motions."""
-    n = max(_FEWEST_SUPERVOXELS, round(volume_of(pair) / SUPERVOXEL))
+    n = min(_MOST_SUPERVOXELS, max(_FEWEST_SUPERVOXELS, round(volume_of(pair) / SUPERVOXEL)))
     return cut(*points_above(pair.initial, RIM), n, seed)
 
 
@@ -101,7 +101,7 @@ def dock_domains(pair: CoarsePair, seed: int = 0, n_cuts: int = 1) -> list[Docke
 
 def docked_poses(pair: CoarsePair, seed: int = 0) -> Motions:
     """The poses of what lies round many centres of the initial, no two alike."""
-    n_pieces = max(_FEWEST_PIECES, round(volume_of(pair) / _PIECE))
+    n_pieces = min(_MOST_PIECES, max(_FEWEST_PIECES, round(volume_of(pair) / _PIECE)))
     centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
     return _unlike(_docked_pieces(pair, centres), pair.voxel)
 

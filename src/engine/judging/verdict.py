@@ -27,7 +27,8 @@ The word is that of the worst finding:
     strain later on       from below 0.3 to above 0.36        -
     ended early           recipe auto, by a limit of steps    -
     still improving       correlation gains 0.01 in the       -
-                          last tenth of the steps
+                          last tenth of the steps; not where
+                          a recipe has come to its end
 
 The gap is 1 - correlation.  The start is the first checkpoint if it lies at rest: a run that began from trained weights
 has none.  The limits part the runs on which they were tried, see docs/accuracy.md.
@@ -111,6 +112,7 @@ def verdict_on(
     confidence: Mapping[str, Any] | None = None,
     ceiling: float | None = None,
     ended_early: bool = False,
+    has_settled: bool = False,
 ) -> Verdict:
     """Say whether the morph of the best checkpoint can be believed; the rules are in the module's text.
 
@@ -124,6 +126,7 @@ def verdict_on(
         confidence: the regions of the best checkpoint that are doubtful, see `confidence.summary`; likewise.
         ceiling: of the correlation, that the target's noise leaves.
         ended_early: a limit of steps has ended the recipe before its last stage.
+        has_settled: the recipe has come to its end by itself, so that there are no more steps to make.
     """
     row = rows[best]
     if any(math.isnan(value) for value in (row.correlation, row.strain, row.transport_distance)):
@@ -139,7 +142,7 @@ def verdict_on(
         *_deformation(row),
         *_testimony(row, witness),
         *_regions(row, confidence),
-        *_course(rows, best, start),
+        *_course(rows, best, start, has_settled),
     ]
     if ended_early:
         findings.append(_Finding(1, "A limit of steps has ended the recipe before its last stage.", (advice.WHOLE,)))
@@ -265,7 +268,7 @@ def _regions(row: Measures, confidence: Mapping[str, Any] | None) -> Iterator[_F
     )
 
 
-def _course(rows: Sequence[Measures], best: int, start: Measures | None) -> Iterator[_Finding]:
+def _course(rows: Sequence[Measures], best: int, start: Measures | None, has_settled: bool) -> Iterator[_Finding]:
     """Did training go too far, or not far enough?"""
     row, last = rows[best], rows[-1]
     if not math.isnan(row.held_out):
@@ -283,7 +286,7 @@ def _course(rows: Sequence[Measures], best: int, start: Measures | None) -> Iter
             f"{last.strain:.2f} at step {last.step}.",
             (advice.RIGID, advice.FEWER),
         )
-    if best == len(rows) - 1:
+    if best == len(rows) - 1 and not has_settled:
         tenth = 0.1 * last.step
         earlier = next((r for r in reversed(rows) if r.step <= last.step - tenth), last)
         gained = last.correlation - earlier.correlation

@@ -40,7 +40,7 @@ from ..maps.density_map import DensityMap, voxel_side
 from ..maps.preparation import PreparedPair, prepare
 from ..maps.segments import Segments
 from ..options.training import TrainingOptions
-from .rivals import rival_of
+from .rivals import rival_of, rival_text
 from .starts import Start, starts_of
 from .training import Training
 
@@ -133,12 +133,17 @@ class AutoTraining:
     @property
     def finished(self) -> bool:
         """Whether there is no step left to make."""
-        return self._stage == len(self.stages) or self.step >= self.n_steps
+        return self.has_settled or self.step >= self.n_steps
 
     @property
     def ended_early(self) -> bool:
         """Whether a limit of steps has ended the recipe before its last stage."""
         return self.finished and self._stage < len(self.stages) - 1
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether all stages have come to their ends."""
+        return self._stage == len(self.stages)
 
     @property
     def losses(self) -> list[float]:
@@ -211,8 +216,7 @@ class AutoTraining:
         blurs = max(2.2, 1.5 * voxel), max(1.3, 0.9 * voxel), 0.0
         sizes = []
         for blur in blurs:
-            total = math.hypot(blur, self._target_blur)
-            sizes.append(max(1, min(coarse, math.floor(_BLUR_SLOPES * total / voxel))))
+            sizes.append(max(1, min(coarse, math.floor(_BLUR_SLOPES * math.hypot(blur, self._target_blur) / voxel))))
         stages = []
         if self._starts[0].flow == "docked":  # one step, so that the first checkpoint is that of the maps as they are
             text = "nothing moves; parts of the initial map are docked into the target, which may take a minute"
@@ -386,11 +390,7 @@ class AutoTraining:
         fields = [field_of_state(ended["field"]).to(self._device) for ended in self._ended]
         side = max(self._maps[0].grid_shape) * self._voxel_size
         if rival := rival_of(fields, scores, best, points, weights, side):
-            other, share, apart = rival
-            self.notes.append(
-                f"Two ways explain the target almost equally well: {starts[other]} ({scores[other]:.3f} against "
-                f"{scores[best]:.3f}) takes {share:.0%} of the mass elsewhere, {apart:.0f} Å away in the mean."
-            )
+            self.notes.append(rival_text(rival, starts, scores, best))
 
     def _who_won(self, winner: Start) -> str:
         """A sentence on the symmetry, where flows with and without it have competed."""

@@ -45,3 +45,12 @@ def rival_of(
             if share > (found[1] if found else _LEAST_SHARE):
                 found = i, share, float((apart * mass).sum() / mass.sum())
     return found
+
+
+def rival_text(rival: tuple[int, float, float], starts: Sequence[object], scores: Sequence[float], best: int) -> str:
+    """What is said of what `rival_of` has found."""
+    other, share, apart = rival
+    return (
+        f"Two ways explain the target almost equally well: {starts[other]} ({scores[other]:.3f} against "
+        f"{scores[best]:.3f}) takes {share:.0%} of the mass elsewhere, {apart:.0f} Å away in the mean."
+    )

@@ -102,10 +102,7 @@ class Training:
         """Whether there is no step left to make."""
         return self.step >= self.n_steps
 
-    @property
-    def ended_early(self) -> bool:
-        """Never: as many steps as are wanted are all."""
-        return False
+    ended_early = has_settled = False  # as many steps as are wanted are all
 
     def set_learning_rate(self, rate: float) -> None:
         """For the steps from now on."""

@@ -69,5 +69,6 @@ def read_run(run: RunDirectory, initial: DensityMap, step: int | None) -> Run:
         confidence=content.get("confidence"),
         ceiling=content.get("ceiling"),
         ended_early=bool(content.get("ended_early")) and shown == best_checkpoint(rows),
+        has_settled=bool(content.get("has_settled")),
     )
     return Run(content, rows, shown, verdict, frequencies, dict(curves), losses)

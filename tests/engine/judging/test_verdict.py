@@ -221,6 +221,8 @@ def test_held_out_voxels_that_were_matched_better_at_the_start_are_overfitting()
 def test_training_that_ends_in_the_middle_of_its_way_is_doubtful():
     verdict = _judged([START, GOOD._replace(correlation=0.9), LAST])
     assert verdict.word == "doubtful" and "still improved" in verdict.reasons[0] and "0.050" in verdict.reasons[0]
+    settled = _judged([START, GOOD._replace(correlation=0.9), LAST], has_settled=True)
+    assert settled.word == "good"  # a recipe that has come to its end has no more steps to make
     assert _judged([START, GOOD._replace(correlation=0.945), LAST]).word == "good"
     half = GOOD._replace(step=500, correlation=0.91)  # the same gain over five times as long is half of what counts
     assert _judged([START, half, LAST]).word == "good"

@@ -18,7 +18,8 @@ def _word(row):
         Measures(**{name: math.nan if value is None else value for name, value in kept.items()})
         for kept in row["measures"]
     ]
-    heard = {name: row[name] for name in ("without_partner", "witness", "confidence", "ceiling", "ended_early")}
+    names = ("without_partner", "witness", "confidence", "ceiling", "ended_early", "has_settled")
+    heard = {name: row[name] for name in names}
     return verdict_on(rows, row["best"], (2.5, 2.5, 2.5), **heard).word
 
 
