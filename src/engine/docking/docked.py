@@ -30,7 +30,7 @@ from .turns import turned_otherwise
 _MOLECULE = 0.2  # of the maximum: voxels that pieces are made of, and where they may go
 RIM = 0.08  # of the maximum: voxels that supervoxels are made of
 _PIECE = 4500.0  # Å³ a centre; with the ball below, neighbouring ones overlap
-_FEWEST_PIECES, _MOST_PIECES = 12, 96  # most: above 300 kDa pieces are farther apart, as time grows with their square
+_FEWEST_PIECES, _MOST_PIECES = 12, 96  # most: above 300 kDa they lie farther apart
 _BALL = 10.0  # Å, radius of what is docked: 40 residues or so
 _TURNS = 1200  # 15° apart
 _POSES = (4, 2)  # of each piece: the best, and the best of those near
