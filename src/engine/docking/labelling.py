@@ -21,6 +21,7 @@ _SHORT = 4  # sweeps while a proposal is tried
 _PROPOSALS = 8  # motions offered in a round of expansion
 _ROUNDS = 12
 _SUBSETS, _SUBSET_SIZE = 6, 8  # random beginnings, motions of each, at most
+_MANY = 60  # motions in use, of which not each can be tried against all others
 _LEAST = 1e-6
 
 
@@ -122,25 +123,33 @@ def _gains(energy: Energy, labels: Labels, left: Array) -> NDArray[np.float64]:
 
 
 def reduce(energy: Energy, start: Labelling) -> Labelling:
-    """Take motions away as long as the energy falls."""
+    """Take motions away as long as the energy falls: the one that gains most; of very many at first the rarest."""
     best = start
+    if len(np.unique(best.labels)) > _MANY:
+        counts = np.bincount(best.labels, minlength=energy.n_labels)
+        for gone in np.argsort(counts, kind="stable")[(counts == 0).sum() :]:
+            best = _better_without(energy, best, int(gone), best)
     while True:
-        used = np.unique(best.labels)
         better = best
-        for gone in used if len(used) > 1 else ():
-            allowed = np.zeros(energy.n_labels, bool)
-            allowed[used] = True
-            allowed[gone] = False
-            if not energy.open[:, allowed].any(1).all():
-                continue
-            misfit = np.where(allowed & energy.open, energy.misfit, np.inf)
-            labels = np.where(best.labels == gone, misfit.argmin(1), best.labels)
-            found, _ = improve(energy, labels, allowed, _SHORT)
-            if found.energy < better.energy - _LEAST:
-                better = found
+        for gone in np.unique(best.labels):
+            better = _better_without(energy, best, int(gone), better)
         if better is best:
             return best
         best = better
+
+
+def _better_without(energy: Energy, labelling: Labelling, gone: int, better: Labelling) -> Labelling:
+    """The labelling without a motion, improved, if its energy is lower than that of another; else that one."""
+    used = np.unique(labelling.labels)
+    allowed = np.zeros(energy.n_labels, bool)
+    allowed[used] = True
+    allowed[gone] = False
+    if gone not in used or len(used) == 1 or not energy.open[:, allowed].any(1).all():
+        return better
+    misfit = np.where(allowed & energy.open, energy.misfit, np.inf)
+    labels = np.where(labelling.labels == gone, misfit.argmin(1), labelling.labels)
+    found, _ = improve(energy, labels, allowed, _SHORT)
+    return found if found.energy < better.energy - _LEAST else better
 
 
 def settle(energy: Energy, labels: Labels) -> Labelling:
