@@ -138,19 +138,28 @@ class Energy:
         rotations = moves.rotations.cpu().numpy()
         shifts = (moves.shifts + moves.centres - (moves.rotations @ moves.centres[..., None])[..., 0]).cpu().numpy()
         x = centres.numpy()
-        self._ends = []  # of each supervoxel (neighbours, k, 3)
-        for s, others in enumerate(self.neighbours):
-            middles = (x[s] + x[others]) / 2
-            self._ends.append((np.einsum("kij,nj->nki", rotations, middles) + shifts).astype(np.float32))
+        self._first = np.cumsum([0, *map(len, self.neighbours)])  # of each supervoxel's pairs with its neighbours
+        self._source = np.repeat(np.arange(self.n), np.diff(self._first))
+        self._other = np.concatenate(self.neighbours)
+        middles = (x[self._source] + x[self._other]) / 2
+        self._ends = (np.einsum("kij,nj->nki", rotations, middles) + shifts).astype(np.float32)  # (pairs, k, 3)
         self._tear = 2 * SMOOTH / n_neighbours
         self._per_cut = self.pair.voxel / _CUT
 
     def tears(self, s: int, labels: Labels, of_all: Labels) -> NDArray[np.float64]:
         """b min(..) of supervoxel s with all its neighbours, for each label that it might have."""
-        ends, others = self._ends[s], self.neighbours[s]
-        theirs = ends[np.arange(len(others)), of_all[others]]
+        pairs = slice(self._first[s], self._first[s + 1])
+        ends = self._ends[pairs]
+        theirs = ends[np.arange(len(ends)), of_all[self._other[pairs]]]
         apart = np.sqrt(((ends[:, labels] - theirs[:, None]) ** 2).sum(-1)) * self._per_cut
         return self._tear * np.minimum(apart, 1).sum(0)
+
+    def _torn(self, labels: Labels) -> float:
+        """b Σ min(..) over all pairs of neighbours."""
+        pairs = np.arange(len(self._source))
+        ways = self._ends[pairs, labels[self._source]] - self._ends[pairs, labels[self._other]]
+        apart = np.sqrt(np.square(ways).sum(-1)) * self._per_cut
+        return float(self._tear * np.minimum(apart, 1).sum(dtype=np.float64) / 2)
 
     def residual(self, labels: Labels) -> Array:
         """B - Σ D, flat on the padded grid."""
@@ -170,6 +179,5 @@ class Energy:
         """E of a labelling; `left` is its residual where that is known."""
         left = self.residual(labels) if left is None else left
         fit = float(self.misfit[np.arange(self.n), labels].sum())
-        torn = sum(float(self.tears(s, labels[s : s + 1], labels)[0]) for s in range(self.n)) / 2
         explained = self.scale * float(np.square(left, dtype=np.float64).sum())
-        return fit + torn + explained + LABEL * len(np.unique(labels))
+        return fit + self._torn(labels) + explained + LABEL * len(np.unique(labels))

@@ -21,7 +21,6 @@ _SHORT = 4  # sweeps while a proposal is tried
 _PROPOSALS = 8  # motions offered in a round of expansion
 _ROUNDS = 12
 _SUBSETS, _SUBSET_SIZE = 6, 8  # random beginnings, motions of each, at most
-_MANY = 60  # motions in use, of which not each can be tried against all others
 _LEAST = 1e-6
 
 
@@ -30,20 +29,46 @@ class Labelling(NamedTuple):
 
     labels: Labels  # (n,)
     energy: float
+    left: Array  # the residual
 
 
-def improve(
-    energy: Energy, labels: Labels, allowed: NDArray[np.bool_] | None = None, sweeps: int = _SWEEPS
-) -> tuple[Labelling, Array]:
-    """One supervoxel at a time, until none changes; also the residual.
+def improve(energy: Energy, labels: Labels) -> Labelling:
+    """One supervoxel at a time, until none changes."""
+    return _improved(energy, labels, energy.residual(labels), None, np.ones(energy.n, bool), _SWEEPS)
+
+
+def _proposed(energy: Energy, before: Labelling, labels: Labels, allowed: NDArray[np.bool_]) -> Labelling:
+    """Improved as far as a proposal to a settled labelling changes it: where it differs, and from there on.
 
     Args:
         allowed: (k,), motions that may be taken.
     """
+    left, restless = before.left.copy(), np.zeros(energy.n, bool)
+    for s in np.flatnonzero(labels != before.labels):
+        was, now = energy.row[s, before.labels[s]], energy.row[s, labels[s]]
+        np.add.at(left, energy.voxels[s][was], energy.shares[s][was])
+        np.subtract.at(left, energy.voxels[s][now], energy.shares[s][now])
+        restless[s] = True
+        restless[energy.neighbours[s]] = True
+    return _improved(energy, labels, left, allowed, restless, _SHORT)
+
+
+def _improved(
+    energy: Energy,
+    labels: Labels,
+    left: Array,
+    allowed: NDArray[np.bool_] | None,
+    restless: NDArray[np.bool_],
+    sweeps: int,
+) -> Labelling:
+    """One supervoxel at a time, the restless ones first, until none changes; `left` and `restless` are used up.
+
+    Whoever changes makes its neighbours restless.  The residual joins others too; so where all were restless all are
+    tried once more at last.
+    """
     labels = labels.copy()
-    left = energy.residual(labels)
     used = np.bincount(labels, minlength=energy.n_labels)
-    restless = np.ones(energy.n, bool)  # whose neighbours have changed; all again at last
+    of_all = bool(restless.all())
     everyone = True
     for sweep in range(sweeps):
         changed = False
@@ -70,12 +95,12 @@ def improve(
             used[labels[s]] += 1
             now = rows[best]
             np.subtract.at(left, energy.voxels[s][now], energy.shares[s][now])
-        if not changed and everyone:
+        if not changed and (everyone or not of_all):
             break
         everyone = not changed
         if everyone:
             restless[:] = True
-    return Labelling(labels, energy.of(labels, left)), left
+    return Labelling(labels, energy.of(labels, left), left)
 
 
 def _costs(energy: Energy, s: int, rows: NDArray[np.int64], left: Array) -> NDArray[np.float64]:
@@ -88,34 +113,33 @@ def _costs(energy: Energy, s: int, rows: NDArray[np.int64], left: Array) -> NDAr
     return energy.misfit[s, energy.labels[s][rows]] + energy.scale * (energy.squares[s][rows] - 2.0 * explained)
 
 
-def expand(energy: Energy, start: Labelling, left: Array) -> Labelling:
+def expand(energy: Energy, start: Labelling) -> Labelling:
     """Offer motions to all supervoxels at once, those first that seem to gain most; keep what lowers the energy."""
     best = start
     for _ in range(_ROUNDS):
-        gains = _gains(energy, best.labels, left)
+        gains = _gains(energy, best)
         hoped = np.minimum(gains, 0).sum(0)
         tried = [j for j in np.argsort(hoped, kind="stable")[:_PROPOSALS] if hoped[j] < -_LEAST]
-        better = None
+        better = best
         for j in tried:
-            labels = np.where(gains[:, j] < 0, j, best.labels)
             allowed = np.zeros(energy.n_labels, bool)
-            allowed[np.unique(best.labels)] = allowed[j] = True
-            found, found_left = improve(energy, labels, allowed, _SHORT)
-            if found.energy < (better or best).energy - _LEAST:
-                better, left_then = found, found_left
-        if better is None:
+            allowed[best.labels] = allowed[j] = True
+            found = _proposed(energy, best, np.where(gains[:, j] < 0, j, best.labels), allowed)
+            if found.energy < better.energy - _LEAST:
+                better = found
+        if better is best:
             return best
-        best, left = better, left_then
+        best = better
     return best
 
 
-def _gains(energy: Energy, labels: Labels, left: Array) -> NDArray[np.float64]:
+def _gains(energy: Energy, start: Labelling) -> NDArray[np.float64]:
     """How much misfit and residual change if one supervoxel alone takes a motion, (n, k); infinite where it may not."""
     gains = np.full((energy.n, energy.n_labels), np.inf)
     for s in range(energy.n):
-        now = energy.row[s, labels[s]]
+        now = energy.row[s, start.labels[s]]
         voxels, shares = energy.voxels[s], energy.shares[s]
-        without = left.copy()
+        without = start.left.copy()
         np.add.at(without, voxels[now], shares[now])
         cost = _costs(energy, s, np.arange(len(energy.labels[s])), without)
         gains[s, energy.labels[s]] = cost - cost[now]
@@ -123,39 +147,30 @@ def _gains(energy: Energy, labels: Labels, left: Array) -> NDArray[np.float64]:
 
 
 def reduce(energy: Energy, start: Labelling) -> Labelling:
-    """Take motions away as long as the energy falls: the one that gains most; of very many at first the rarest."""
+    """Take motions away as long as the energy falls."""
     best = start
-    if len(np.unique(best.labels)) > _MANY:
-        counts = np.bincount(best.labels, minlength=energy.n_labels)
-        for gone in np.argsort(counts, kind="stable")[(counts == 0).sum() :]:
-            best = _better_without(energy, best, int(gone), best)
     while True:
         better = best
-        for gone in np.unique(best.labels):
-            better = _better_without(energy, best, int(gone), better)
+        used = np.unique(best.labels)
+        for gone in used if len(used) > 1 else ():
+            allowed = np.zeros(energy.n_labels, bool)
+            allowed[used] = True
+            allowed[gone] = False
+            if not energy.open[:, allowed].any(1).all():
+                continue
+            misfit = np.where(allowed & energy.open, energy.misfit, np.inf)
+            labels = np.where(best.labels == gone, misfit.argmin(1), best.labels)
+            found = _proposed(energy, best, labels, allowed)
+            if found.energy < better.energy - _LEAST:
+                better = found
         if better is best:
             return best
         best = better
 
 
-def _better_without(energy: Energy, labelling: Labelling, gone: int, better: Labelling) -> Labelling:
-    """The labelling without a motion, improved, if its energy is lower than that of another; else that one."""
-    used = np.unique(labelling.labels)
-    allowed = np.zeros(energy.n_labels, bool)
-    allowed[used] = True
-    allowed[gone] = False
-    if gone not in used or len(used) == 1 or not energy.open[:, allowed].any(1).all():
-        return better
-    misfit = np.where(allowed & energy.open, energy.misfit, np.inf)
-    labels = np.where(labelling.labels == gone, misfit.argmin(1), labelling.labels)
-    found, _ = improve(energy, labels, allowed, _SHORT)
-    return found if found.energy < better.energy - _LEAST else better
-
-
 def settle(energy: Energy, labels: Labels) -> Labelling:
     """Improved, expanded and reduced."""
-    found, left = improve(energy, labels)
-    return reduce(energy, expand(energy, found, left))
+    return reduce(energy, expand(energy, improve(energy, labels)))
 
 
 def beginnings(energy: Energy, seed: int) -> list[Labels]:
