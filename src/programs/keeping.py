@@ -32,7 +32,7 @@ from .history import Compared, History
 from .progress import Reporter, in_a_sentence
 from .provenance import now, versions
 from .report.report import REPORT_FILE
-from .stop_request import StopRequest
+from .stop_request import Stopped, StopRequest
 
 if TYPE_CHECKING:
     from ..engine.training.recipe import AutoTraining
@@ -54,6 +54,7 @@ def run_training(
     import torch
 
     from ..engine.device import use_threads
+    from ..engine.training.recipe import AutoTraining
 
     options, n_threads = training.options, torch.get_num_threads()
     files = {*run.own_names(), *_names_after(training)}
@@ -84,6 +85,13 @@ def run_training(
                 keeper.checkpoint()
             if training.finished or stop:
                 break
+            if isinstance(training, AutoTraining) and training.will_dock:
+                try:
+                    with stop.at_once():
+                        docked = training.dock()
+                except Stopped:
+                    break
+                training.begin_with(docked)
             training.update()
             training.evaluate()
             reporter.step(training.step, keeper.last_loss)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
+
+
+class Stopped(Exception):
+    """A stop was asked for where it takes effect at once."""
 
 
 class StopRequest:
@@ -19,6 +24,8 @@ class StopRequest:
     def __init__(self) -> None:
         self._signal = 0
         self._input_closed = False
+        self._at_once = False
+        self._interrupts_itself = False
 
     def __bool__(self) -> bool:
         return self._signal != 0 or self._input_closed
@@ -28,15 +35,36 @@ class StopRequest:
         return 128 + self._signal if self._signal else 0
 
     @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What runs in this block is broken off when a stop is asked for; it must change nothing.
+
+        Raises:
+            Stopped: it was.
+        """
+        self._at_once = True
+        try:
+            if self:
+                raise Stopped
+            yield
+        finally:
+            self._at_once = False
+
+    @contextlib.contextmanager
     def listening(self, to_input: bool) -> Iterator[None]:
         """Take signals over, and give them back afterwards; listen to standard input as well if wanted."""
 
         def ask(number: int, frame: Any) -> None:
-            if self._signal and number == hangup:
+            if self._interrupts_itself:
+                self._interrupts_itself = False
+            elif not self._signal:
+                self._signal = number
+            elif number == hangup:
                 return
-            if self._signal:
+            else:
                 raise KeyboardInterrupt
-            self._signal = number
+            if self._at_once:
+                self._at_once = False
+                raise Stopped
 
         hangup = getattr(signal, "SIGHUP", None)  # Windows has none
         names = ["SIGINT", "SIGTERM", "SIGBREAK"]  # the last is Windows' way to ask a child process
@@ -58,3 +86,6 @@ class StopRequest:
             while os.read(0, 4096):
                 pass
         self._input_closed = True
+        if self._at_once:
+            self._interrupts_itself = True
+            _thread.interrupt_main()

@@ -23,11 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..docking.coarse import BLUR, VOXEL, CoarsePair, coarse_pair
-from ..docking.docked import DockedDomains, at_detail, dock_domains, volume_of
-from ..docking.field import domain_field, symmetric_field
-from ..docking.partners import Part, partner_text, parts_without_partner, without
-from ..docking.wholes import dock_segments
+from ..docking.partners import Part, partner_text
 from ..errors import InputError
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.deformation import deformation
@@ -40,6 +36,7 @@ from ..maps.density_map import DensityMap, voxel_side
 from ..maps.preparation import PreparedPair, prepare
 from ..maps.segments import Segments
 from ..options.training import TrainingOptions
+from .docked_starts import DockedStarts, Docking, without_parts
 from .rivals import rival_of, rival_text
 from .starts import Start, starts_of
 from .training import Training
@@ -56,7 +53,6 @@ _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's stan
 _REFINING_RATES = (1e-3, 5e-4, 2.5e-4, 1e-4)
 _TIE = 0.003  # correlation by which a free flow must be better than one that keeps a symmetry of both maps
 _FREER = 0.01  # by which a network, which fits more than rigid domains can, must be better than they
-_FINE_VOXEL = 2.0  # Å, at least, where docked domains are put in place at the target's own detail
 _FINE_BLUR = 1.0  # Å, at which starts are compared
 
 
@@ -104,11 +100,12 @@ class AutoTraining:
         self.step = 0
         self.notes: list[str] = []  # for the user, until taken
         self._maps, self._symmetry, self._device, self._target_blur = (initial, target), symmetry, device, target_blur
-        self._held_out, self._segments = held_out, segments
+        self._held_out = held_out
         self._voxel_size = voxel_side(initial.voxel_size)
         self._pairs: dict[tuple[int, int], PreparedPair] = {}
         self._is_noisy = is_noisy
-        volume = volume_of(self._as_docked()) if options.flow != "network" else 0.0
+        self._docking = Docking(self._maps, options, target_blur, device, held_out, segments)
+        volume = self._docking.volume if options.flow != "network" else 0.0
         self._starts = starts_of(options, symmetry, volume, segments is not None)
         self.stages = self._plan()
         planned = sum(stage.n_steps for stage in self.stages)
@@ -146,6 +143,22 @@ class AutoTraining:
         return self._stage == len(self.stages)
 
     @property
+    def will_dock(self) -> bool:
+        """Whether the next update docks first."""
+        return self._stage == 0 and self._starts[0].flow == "docked" and not self._docked
+
+    def dock(self) -> DockedStarts:
+        """What `begin_with` wants; it may take minutes, changes nothing and so may be broken off."""
+        return self._docking.run(self._starts, self._symmetry)
+
+    def begin_with(self, docked: DockedStarts) -> None:
+        """Take over what `dock` has found."""
+        if docked.parts:
+            self._leave_out(docked.parts)
+        self._docked = [state_of_field(field) for field in docked.fields]
+        self.notes.append(docked.note)
+
+    @property
     def losses(self) -> list[float]:
         """The loss of every step so far, each of its stage's kind (waits for the device).
 
@@ -164,6 +177,8 @@ class AutoTraining:
 
     def update(self) -> None:
         """As `Training.update`; at the end of a stage go on to the next."""
+        if self.will_dock:
+            self.begin_with(self.dock())
         stage = self.stages[self._stage]
         done = self._training.step
         decay = (stage.last_rate / stage.first_rate) ** (done / stage.n_steps)
@@ -244,56 +259,16 @@ class AutoTraining:
             self._pairs[bin_size, margin] = prepare(*self._maps, *levels, bin_size, margin, self._held_out)
         return self._pairs[bin_size, margin]
 
-    def _as_docked(self, blur: float = BLUR, voxel: float = VOXEL) -> CoarsePair:
-        device = torch.device("cpu") if self._device.type == "mps" else self._device
-        levels = self.options.initial_level, self.options.target_level
-        return coarse_pair(*self._maps, levels, self._target_blur, device, blur, voxel, self._held_out)
-
-    def _dock(self) -> None:
-        """Fill `_docked`."""
-        pair = self._as_docked()
-        shape, seed = self._maps[0].grid_shape, self.options.seed
-        n_cuts = max(1, sum(begun.number is not None and not begun.symmetry for begun in self._starts))
-
-        def docked() -> list[DockedDomains]:
-            if self._segments is not None:
-                return [dock_segments(pair, self._segments, seed)]
-            return dock_domains(pair, seed, n_cuts)
-
-        found = docked()
-        if parts := parts_without_partner(found[0], self._maps[0]):
-            self._leave_out(parts)
-            pair = self._as_docked()
-            found = docked()
-        fine = self._as_docked(0.0, _FINE_VOXEL)
-        found = [at_detail(each, fine) for each in found]
-        self._docked = []
-        for begun in self._starts:
-            if begun.flow != "docked":
-                break
-            if begun.symmetry is None:
-                field = domain_field(found[begun.number or 0], shape)
-            else:
-                assert self._symmetry is not None
-                field = symmetric_field(found, self._symmetry, shape, seed)
-            self._docked.append(state_of_field(field))
-        of_each = ", ".join(str(each.n_domains) for each in found)
-        how = f"in {len(found)} cuts of the molecule" if self._segments is None else "of the segments given"
-        self.notes.append(f"Docked domains: {of_each}, {how}.")
-
     def _leave_out(self, parts: list[Part]) -> None:
-        """Train without what has no partner: it would be driven away, and draw what is beside it along."""
+        """Train without what has no partner."""
         self.without_partner = parts
-        initial, target = self._maps
-        self.notes += [partner_text(part, initial.name, target.name) for part in parts]
-        self._maps = without(initial, parts, "initial"), without(target, parts, "target")
+        self.notes += [partner_text(part, *(each.name for each in self._maps)) for part in parts]
+        self._maps = without_parts(self._maps, parts)
         self._pairs.clear()
 
     def _new_field(self, number: int) -> Field:
         start = self._starts[number]
         if start.flow == "docked":
-            if not self._docked:
-                self._dock()
             return field_of_state(self._docked.pop(0)).to(self._device)
         pair = self._pair(next(stage.bin_size for stage in self.stages if stage.start == number), 0)
         most = max(1, len(pair.weights) // _POINTS_OF_A_DOMAIN)

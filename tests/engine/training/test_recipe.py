@@ -129,7 +129,7 @@ def test_a_broken_recipe_does_not_dock_again(monkeypatch):
     whole, broken = _run(short(), 18), _run(short(), 13)
     assert broken.stages[broken._stage].text.startswith("start 2 of 7, docked domains, cut 2")
     state = broken.state()
-    monkeypatch.setattr("chimerax.cryotrans.engine.training.recipe.dock_domains", None)
+    monkeypatch.setattr("chimerax.cryotrans.engine.training.docked_starts.dock_domains", None)
     again = short()
     again.restore(state)
     _run(again, 18)
@@ -137,7 +137,7 @@ def test_a_broken_recipe_does_not_dock_again(monkeypatch):
 
 
 def test_the_first_checkpoint_is_that_of_the_maps_as_they_are(monkeypatch):
-    monkeypatch.setattr("chimerax.cryotrans.engine.training.recipe.dock_domains", None)  # it comes later
+    monkeypatch.setattr("chimerax.cryotrans.engine.training.docked_starts.dock_domains", None)  # it comes later
     training = _auto()
     training.evaluate()
     points = torch.rand(5, 3)
@@ -209,7 +209,7 @@ def test_a_state_of_something_else_is_refused():
 def test_what_has_no_partner_is_left_out_of_training_and_stays_so_when_resumed(monkeypatch):
     moving = np.indices(_maps()[0].grid_shape)[2] > 13
     part = Part("initial", 0.4, (13.0, 19.0, 27.0), moving)
-    where = "chimerax.cryotrans.engine.training.recipe.parts_without_partner"
+    where = "chimerax.cryotrans.engine.training.docked_starts.parts_without_partner"
     n_before = _auto().n_points
     monkeypatch.setattr(where, lambda docked, grid: [part])
     training = _run(_auto(), 2)
