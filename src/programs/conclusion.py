@@ -68,26 +68,27 @@ def conclude(
         confidence: (n,), of each of its points.
     """
     from ..engine.docking.partners import map_of_parts
-    from ..engine.judging.motion_maps import motion_maps, spread_over, write_motion_maps
+    from ..engine.judging.motion_maps import motion_maps, nearest_points, spread_over, write_motion_maps
 
     initial, target, target_level, blur, comparison = compared[:5]
+    nearest = nearest_points(comparison.support, initial.grid_shape, initial.voxel_size)
     with reporter.doing_without("The maps of the motion"):
-        maps = motion_maps(initial, target, target_level, comparison.support, measured, blur)
+        maps = motion_maps(initial, target, target_level, nearest, measured, blur)
         write_motion_maps(run.path, maps)
     if witness is not None:
         from ..engine.judging.witness import doubt_at
 
         with reporter.doing_without(WITNESS_FILE):
             doubt = doubt_at(witness, comparison.support, initial)
-            write_map(run / WITNESS_FILE, spread_over(initial, comparison.support, doubt))
+            write_map(run / WITNESS_FILE, spread_over(initial, nearest, doubt))
     if confidence is not None:
         with reporter.doing_without(CONFIDENCE_FILE):
-            write_map(run / CONFIDENCE_FILE, spread_over(initial, comparison.support, confidence))
+            write_map(run / CONFIDENCE_FILE, spread_over(initial, nearest, confidence))
     if comparison.without_partner:
         with reporter.doing_without(PARTNERS_FILE):
             write_map(run / PARTNERS_FILE, map_of_parts(comparison.without_partner, initial))
     with reporter.doing_without("The domains"):
-        write_domains(run, initial, comparison, measured)
+        write_domains(run, initial, comparison, measured, nearest)
     with reporter.doing_without(MOTION_FILES[-1]):
         _write_motion(run, initial, comparison, measured)
     with reporter.doing_without("The report"):
@@ -103,15 +104,15 @@ def conclude(
         reporter.note(write_report(run / REPORT_FILE, run, initial, target, measured.generated, step, motion))
 
 
-def write_domains(run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured) -> None:
-    """Find the rigid domains of the flow that was measured, and write both files."""
-    from ..engine.judging.motion_maps import nearest_points
+def write_domains(
+    run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured, nearest: NDArray[np.int64]
+) -> None:
+    """Find the rigid domains of the flow that was measured, and write both files; `nearest`: see `nearest_points`."""
     from ..engine.judging.rigid_domains import rigid_domains
     from ..engine.maps.mrc_file import write_map
 
     support, size = comparison.support, initial.voxel_size
     found = rigid_domains(support, measured.displacement, comparison.weights, size, initial.origin)
-    nearest = nearest_points(support, initial.grid_shape, size)
     write_map(run / LABELS_FILE, initial.with_density(np.where(nearest < 0, 0, found.labels[nearest] + 1)))
     write_rows(run / DOMAINS_FILE, rows_of(found))
 

@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 from chimerax.cryotrans.engine.carrying.model_file import read_model
 from chimerax.cryotrans.engine.files.run_directory import RunDirectory
 from chimerax.cryotrans.engine.judging.domain_table import color_of, read_rows
+from chimerax.cryotrans.engine.judging.motion_maps import nearest_points
 from chimerax.cryotrans.engine.maps.density_map import DensityMap
 from chimerax.cryotrans.programs.command_line import main
 from chimerax.cryotrans.programs.conclusion import write_domains
@@ -39,7 +40,8 @@ def run(tmp_path_factory):
     moves = np.where(places[:, :1] > 80, (places - POINT) @ rotation.T + POINT - places, 0.0)
     initial = DensityMap(np.ones((8, 15, 40), np.float32), tuple(VOXEL), header_origin=tuple(ORIGIN))
     comparison = SimpleNamespace(support=support, weights=np.ones(len(support), np.float32))
-    write_domains(folder, initial, comparison, SimpleNamespace(displacement=moves[:, ::-1]))
+    nearest = nearest_points(support, initial.grid_shape, initial.voxel_size)
+    write_domains(folder, initial, comparison, SimpleNamespace(displacement=moves[:, ::-1]), nearest)
     return folder
 
 

@@ -93,19 +93,26 @@ def dock(
     for centre in centres:
         turned = mask.ready(sample(initial, centre + offsets)) @ basis  # (r, m)
         rho = turned @ around.T  # (r, p)
-        of_turns, of_places = rho.max(1), rho.max(0)
-        values = torch.cat((of_turns.values, of_places.values))
-        poses_turn = torch.cat((torch.arange(len(turns), device=rho.device), of_places.indices))
+        of_turns, of_places = rho.max(1), rho.amax(0)
+        values = torch.cat((of_turns.values, of_places))
         shifts = places[torch.cat((of_turns.indices, torch.arange(len(places), device=rho.device)))] - centre
         order = values.argsort(descending=True, stable=True)[:_POSES_LOOKED_AT]
-        rotations = turns[poses_turn]
-        kept = order[_distinct(rotations[order], shifts[order], n_best[0], voxel)]
+        kept = order[_distinct(turns[_turn_of(order, rho)], shifts[order], n_best[0], voxel)]
         near = torch.nonzero(shifts.norm(dim=1) * voxel < _NEAR)[:, 0]
         near = near[values[near].argsort(descending=True, stable=True)[:_POSES_LOOKED_AT]]
-        kept = torch.cat((kept, near[_distinct(rotations[near], shifts[near], n_best[1], voxel)])).unique()
-        found.append(Motions(rotations[kept], centre.expand(len(kept), 3), shifts[kept]))
+        kept = torch.cat((kept, near[_distinct(turns[_turn_of(near, rho)], shifts[near], n_best[1], voxel)])).unique()
+        found.append(Motions(turns[_turn_of(kept, rho)], centre.expand(len(kept), 3), shifts[kept]))
         scores.append(values[kept])
     return Motions.joined(found), torch.cat(scores)
+
+
+def _turn_of(poses: Tensor, rho: Tensor) -> Tensor:
+    """Which turn a pose has: the first ones are one for each turn, then comes the best one for each place.
+
+    Taken for the poses looked at alone: for all it would cost as much as the rest.
+    """
+    n_turns = len(rho)
+    return torch.where(poses < n_turns, poses, rho[:, (poses - n_turns).clamp(min=0)].argmax(0))
 
 
 def _main_axes(vectors: Tensor) -> Tensor:

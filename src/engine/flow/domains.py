@@ -11,19 +11,24 @@ transformations: Arsigny, Commowick, Ayache & Pennec, J. Math. Imaging Vis. 33 (
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, named
+from .membership import Membership, weights_of
 from .screws import Screws
 from .symmetry import Symmetry
 from .velocity import Field, VelocityField
+
+_Velocity = TypeVar("_Velocity", bound=Callable[[Tensor], Tensor])
 
 _SHARPNESS = 0.35  # s in units of the mean distance from a centre to the next
 _LEAST_ARM = 0.1  # of the spacing, for domains of next to one point
 _ROUNDS_OF_MEANS = 10
 _POINTS_OF_A_DOMAIN = 4  # at least, of a layer's
+_AT_ONCE = 1 << 21  # distances taken at a time
 
 
 class DomainField(Field):
@@ -75,9 +80,11 @@ class DomainField(Field):
         generator = torch.Generator().manual_seed(seed)
         first = int(torch.randint(len(points), (1,), generator=generator))
         centres = points[first : first + 1]
+        apart = _to_nearest(points, _images(centres, symmetry))[0]
         while len(centres) < wanted:
-            farthest = _to_nearest(points, _images(centres, symmetry))[0].argmax()
-            centres = torch.cat((centres, points[farthest : farthest + 1]))
+            centre = points[apart.argmax()][None]
+            centres = torch.cat((centres, centre))
+            apart = torch.minimum(apart, _to_nearest(points, _images(centre, symmetry))[0])
         for _ in range(_ROUNDS_OF_MEANS):
             centres = _means(points, centres, symmetry)
         images = _images(centres, symmetry)
@@ -108,20 +115,28 @@ class DomainField(Field):
 
     def weights(self, start: Tensor) -> Tensor:
         """How much of a point's motion is that of each domain; (n, 3) → (n, n_domains), rows sum to 1."""
-        # |x - c|² = |x|² - 2 x·c + |c|²: the first is the same for all domains, and softmax does not see it.
-        middle = self.centres.detach().mean(0)
-        centres = _images(self.centres, self.symmetry) - middle
-        scaled = centres / self.spread**2
-        closeness = torch.addmm(-(centres * scaled).sum(1) / 2, start - middle, scaled.T)
-        return torch.softmax(closeness, dim=1)
+        return weights_of(start, _images(self.centres, self.symmetry), self.spread)
 
     def at(self, start: Tensor) -> Screws:
         """The velocity of the points that start at `start`, (n, 3)."""
-        weights = self.weights(start)
+        return self._screws(self.weights(start).matmul)
+
+    def fixed_to(self, start: Tensor) -> DomainField | _Fixed[Screws]:
+        """As in `Field`; only where the centres are held."""
+        if self.centres.requires_grad:
+            return self
+        membership = Membership(start, _images(self.centres, self.symmetry), self.spread)
+        return _Fixed(self.integrator, lambda: self._screws(membership.blended))
+
+    def hold_centres(self) -> None:
+        """Train the motions alone from now on: where domains meet is settled."""
+        self.centres.requires_grad_(False)
+
+    def _screws(self, blended: Callable[[Tensor], Tensor]) -> Screws:
         centres = _images(self.centres, self.symmetry)
         turns = _turned(self.rotations, self.symmetry) / self.arm
         shifts = _turned(self.translations, self.symmetry) - torch.linalg.cross(turns, centres)
-        turn, shift = (weights @ torch.cat((turns, shifts), dim=1)).split(3, dim=1)
+        turn, shift = blended(torch.cat((turns, shifts), dim=1)).split(3, dim=1)
         return Screws(turn, shift)
 
 
@@ -156,6 +171,16 @@ class LayeredField(Field):
         """The velocity of the points that start at `start`, (n, 3)."""
         return self.large.at(start) + self.small.at(start)
 
+    def fixed_to(self, start: Tensor) -> Field:
+        """As in `Field`."""
+        large, small = self.large.fixed_to(start), self.small.fixed_to(start)
+        return _Fixed(self.integrator, lambda: large.at(start) + small.at(start))
+
+    def hold_centres(self) -> None:
+        """As in `DomainField`."""
+        self.large.hold_centres()
+        self.small.hold_centres()
+
 
 class CombinedField(Field):
     """Domains, and a network on top for what is smooth: the sum of both velocities."""
@@ -174,6 +199,35 @@ class CombinedField(Field):
         """The velocity of the points that start at `start`, (n, 3)."""
         of_domains, of_network = self.domains.at(start), self.network.at(start)
         return lambda points: of_domains(points) + of_network(points)
+
+    def fixed_to(self, start: Tensor) -> Field:
+        """As in `Field`."""
+        domains = self.domains.fixed_to(start)
+
+        def velocity() -> Callable[[Tensor], Tensor]:
+            of_domains, of_network = domains.at(start), self.network.at(start)
+            return lambda points: of_domains(points) + of_network(points)
+
+        return _Fixed(self.integrator, velocity)
+
+    def hold_centres(self) -> None:
+        """As in `DomainField`."""
+        self.domains.hold_centres()
+
+
+class _Fixed(Field, Generic[_Velocity]):
+    """A field for the points that it was made for, and no others: `velocity` gives theirs anew in each step."""
+
+    of_all_points = True
+
+    def __init__(self, integrator: str, velocity: Callable[[], _Velocity]) -> None:
+        super().__init__()
+        self.integrator = integrator
+        self._velocity = velocity
+
+    def at(self, start: Tensor) -> _Velocity:
+        """The velocity of the points that it was made for."""
+        return self._velocity()
 
 
 class SymmetricField(Field):
@@ -231,10 +285,6 @@ def _means(points: Tensor, centres: Tensor, symmetry: Symmetry | None) -> Tensor
 
 def _to_nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Distance of each point to the nearest centre, and which that is; both (n,)."""
-    nearest = _squared_distances(points, centres).min(1)
-    return nearest.values.sqrt(), nearest.indices
-
-
-def _squared_distances(points: Tensor, centres: Tensor) -> Tensor:
-    """|x - c|², (n, n_domains); by differences, which forward-mode derivatives pass through."""
-    return ((points[:, None, :] - centres) ** 2).sum(2)
+    parts = points.split(max(1, _AT_ONCE // len(centres)))
+    nearest = [torch.cdist(part, centres, compute_mode="donot_use_mm_for_euclid_dist").min(1) for part in parts]
+    return torch.cat([each.values for each in nearest]), torch.cat([each.indices for each in nearest])

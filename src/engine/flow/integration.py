@@ -116,7 +116,7 @@ def follow(field: Field, points: Tensor, n_steps: int, integrator: str | None = 
 
 def _follow_in_parts(field: Field, points: Tensor, n_steps: int) -> Tensor:
     """`follow`, what it needs for the way back being computed twice where there are many points."""
-    parts = points.split(_POINTS_AT_ONCE)
+    parts = points.split(len(points) if field.of_all_points else _POINTS_AT_ONCE)
     if len(parts) <= _PARTS_KEPT or not torch.is_grad_enabled():
         return torch.cat([follow(field, part, n_steps) for part in parts])
     return torch.cat([checkpoint(follow, field, part, n_steps, use_reentrant=False) for part in parts])

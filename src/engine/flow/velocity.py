@@ -19,10 +19,15 @@ class Field(nn.Module):
     """What a flow follows: for points that start somewhere, a velocity wherever they have come to."""
 
     integrator: str  # that the field is trained with, see `flow`
+    of_all_points = False  # whether it knows the way of certain points alone, taken together
 
     def at(self, start: Tensor) -> Callable[[Tensor], Tensor]:
         """The velocity of the points that start at `start`, (n, 3): a function of where they are, (n, 3) → (n, 3)."""
         raise NotImplementedError
+
+    def fixed_to(self, start: Tensor) -> Field:
+        """The same flow for these points alone, (n, 3), with whatever stays the same in training done once."""
+        return self
 
 
 class VelocityField(Field):

@@ -42,7 +42,7 @@ def motion_maps(
     initial: DensityMap,
     target: DensityMap,
     target_level: float,
-    support: NDArray[np.int64],
+    nearest: NDArray[np.int64],
     measured: Measured,
     blur: float = 0.0,
 ) -> MotionMaps:
@@ -50,12 +50,12 @@ def motion_maps(
 
     Args:
         initial, target, target_level, blur: as given to `Comparison`.
-        support: (n, 3), of that `Comparison`.
+        nearest: what `nearest_points` makes of that comparison's points.
         measured: what it measured.
     """
 
     def spread(values: NDArray[np.float64], elsewhere: float) -> DensityMap:
-        return spread_over(initial, support, values, elsewhere)
+        return spread_over(initial, nearest, values, elsewhere)
 
     unexplained = residual(measured.generated, above_level(target, target_level), blur / voxel_side(initial.voxel_size))
     return MotionMaps(
@@ -67,10 +67,9 @@ def motion_maps(
 
 
 def spread_over(
-    initial: DensityMap, support: NDArray[np.int64], values: NDArray[np.float64], elsewhere: float = 0.0
+    initial: DensityMap, nearest: NDArray[np.int64], values: NDArray[np.float64], elsewhere: float = 0.0
 ) -> DensityMap:
-    """A map of what is known at points, (n, 3) voxels and (n,), and of the nearest one within three voxels of them."""
-    nearest = nearest_points(support, initial.grid_shape, initial.voxel_size)
+    """A map of what is known at points, (n,), and near them; `nearest` as `nearest_points` gives it."""
     return initial.with_density(np.where(nearest < 0, elsewhere, values[nearest]))
 
 
@@ -114,14 +113,18 @@ def nearest_points(
     """
     size = np.asarray(voxel_size)
     reach = _REACH * size.max()
-    sides = [np.arange(-n, n + 1) for n in np.floor(reach / size + 1e-6).astype(int)]
-    offsets = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 3)
+    most = np.floor(reach / size + 1e-6).astype(int)
+    offsets = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in most], indexing="ij"), axis=-1).reshape(-1, 3)
     distances = np.sqrt(((offsets * size) ** 2).sum(axis=1))
     order = np.argsort(distances, kind="stable")
-    nearest = np.full(grid_shape, -1, dtype=np.int64)
-    for offset in offsets[order[distances[order] <= reach + 1e-6]]:  # the nearest come first and stay
-        places = support + offset
-        points = np.flatnonzero(((places >= 0) & (places < grid_shape)).all(axis=1))
-        at = tuple(places[points].T)
-        nearest[at] = np.where(nearest[at] < 0, points, nearest[at])
-    return nearest
+    padded = np.array(grid_shape) + 2 * most
+    strides = np.array([padded[1] * padded[2], padded[2], 1])
+    places = (support + most) @ strides
+    points = np.arange(len(support))
+    nearest = np.full(int(padded.prod()), -1, dtype=np.int64)
+    for step in offsets[order[distances[order] <= reach + 1e-6]] @ strides:  # the nearest come first and stay
+        at = places + step
+        free = nearest[at] < 0
+        nearest[at[free]] = points[free]
+    inner = tuple(slice(n, n + length) for n, length in zip(most, grid_shape))
+    return np.ascontiguousarray(nearest.reshape(padded)[inner])

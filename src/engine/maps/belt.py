@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from .components import connected_components
 from .density_map import DensityMap
 from .low_pass import SIGMA_OF_RESOLUTION, low_passed
-from .preparation import above_level
+from .preparation import above_level, bin_density, unbinned
 
+_VOXEL = 1.5  # Å, which are fine enough for what follows
 _FINE, _ROUND = 3.0, 5.0  # Å, standard deviations: of what is called detail, of where it is taken
 _SMOOTH = 0.28  # detail in units of the density
 _SMOOTHER = 0.4  # times what the tenth part of the molecule with most detail has
@@ -43,6 +44,16 @@ def find_belt(initial: DensityMap, target: DensityMap, levels: tuple[float, floa
         initial, target: on one grid, clean: noise is detail too.
         levels: contour level of each.
     """
+    binned = max(1, int(_VOXEL / max(initial.voxel_size)))
+    if binned > 1:
+        coarse = [_binned(each, binned) for each in (initial, target)]
+        if any(level > each.density.max() for each, level in zip(coarse, levels)):
+            return None
+        small = find_belt(coarse[0], coarse[1], levels)
+        if small is None:
+            return None
+        first, second = (unbinned(mask, binned, initial.grid_shape) for mask in small.masks)
+        return Belt((first, second), small.shares)
     maps = (initial, target)
     above = [above_level(each, level) for each, level in zip(maps, levels)]
     details = [_detail(each) for each in maps]
@@ -60,6 +71,11 @@ def find_belt(initial: DensityMap, target: DensityMap, levels: tuple[float, floa
     ]
     shares = [_share(density, mask < 0.5) for density, mask in zip(above, masks)]
     return Belt((masks[0], masks[1]), (shares[0], shares[1]))
+
+
+def _binned(density_map: DensityMap, bin_size: int) -> DensityMap:
+    z, y, x = (bin_size * size for size in density_map.voxel_size)
+    return DensityMap(bin_density(density_map.density, bin_size), (z, y, x), name=density_map.name)
 
 
 def _joined(core: NDArray[np.bool_], more: NDArray[np.bool_]) -> NDArray[np.bool_]:

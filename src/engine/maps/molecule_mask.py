@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from .components import connected_components, distance_from, soft_edged
 from .low_pass import low_passed
+from .preparation import bin_density, unbinned
 from .solvent import Solvent, flat_voxels, solvent_of
 
 _RESOLUTION = 8.0  # Å
+_VOXEL = 1.5  # Å, which are more than fine enough for it
 _SIGMAS = 4.0  # of the noise at that resolution
 _SHARE_OF_MAXIMUM = 0.12
 _SHARE_OF_LARGEST = 0.05  # of the largest part's mass
@@ -50,6 +52,12 @@ def find_molecule(density: np.ndarray, voxel_size: tuple[float, float, float]) -
         voxel_size: (z, y, x), Å.
     """
     flat = flat_voxels(density)
+    binned = max(1, int(_VOXEL / max(voxel_size)))
+    if binned > 1:
+        z, y, x = (binned * size for size in voxel_size)
+        small = find_molecule(bin_density(density, binned), (z, y, x))
+        mask = unbinned(small.mask, binned, density.shape)
+        return small._replace(mask=mask, solvent=solvent_of(density, mask == 0, flat), flat=flat)
     coarse = low_passed(density, voxel_size, _RESOLUTION)
     solvent = solvent_of(coarse, ~flat, flat)
     core, n_parts, dust = _parts_above(coarse, solvent)

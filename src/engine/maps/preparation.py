@@ -6,6 +6,7 @@ the side h lies at (i + 0.5)·h.  Binning by b makes the side b·h, so a network
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ def prepare(
     target: DensityMap,
     initial_level: float,
     target_level: float,
-    bin_size: int = 1,
+    bin_size: float = 1,
     margin: int = 0,
     held_out: NDArray[np.bool_] | None = None,
 ) -> PreparedPair:
@@ -147,21 +148,41 @@ def suggestion(density_map: DensityMap, word: str = "A level of") -> str:
     )
 
 
-def bin_density(density: Array, bin_size: int) -> Array:
+def bin_density(density: Array, bin_size: float) -> Array:
     """Means of bin_size³ blocks; a box that does not divide is padded with zeros at its far ends.
 
     Args:
-        density: (nz, ny, nx).
-        bin_size: voxels a side of a block.
+        density: (nz, ny, nx); a voxel counts as a cube of even density.
+        bin_size: voxels a side of a block, 1 or more, not only whole numbers.
     Returns:
         (⌈nz/b⌉, ⌈ny/b⌉, ⌈nx/b⌉).
     """
     if bin_size == 1:
         return density
-    padded = np.pad(density, [(0, -n % bin_size) for n in density.shape])
-    nz, ny, nx = (n // bin_size for n in padded.shape)
-    blocks = padded.reshape(nz, bin_size, ny, bin_size, nx, bin_size)
+    if bin_size != int(bin_size):
+        for _ in range(3):  # the axis done goes last
+            density = np.tensordot(density, _shares(density.shape[0], bin_size), axes=(0, 1))
+        return density
+    size = int(bin_size)
+    padded = np.pad(density, [(0, -n % size) for n in density.shape])
+    nz, ny, nx = (n // size for n in padded.shape)
+    blocks = padded.reshape(nz, size, ny, size, nx, size)
     return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float64), dtype=np.float32)
+
+
+def _shares(n: int, bin_size: float) -> Array:
+    """What share of each block along an axis is each of n voxels, (⌈n/b⌉, n)."""
+    blocks = np.arange(math.ceil(n / bin_size))[:, None] * bin_size
+    voxels = np.arange(n)
+    overlap = np.minimum(blocks + bin_size, voxels + 1) - np.maximum(blocks, voxels)
+    return np.asarray(overlap.clip(0) / bin_size, dtype=np.float32)
+
+
+def unbinned(density: Array, bin_size: int, grid_shape: tuple[int, ...]) -> Array:
+    """The grid that `bin_density` was given, each voxel with the value of its block."""
+    for axis in range(3):
+        density = density.repeat(bin_size, axis=axis)
+    return density[tuple(slice(n) for n in grid_shape)]
 
 
 def level_of_same_volume(density: NDArray[np.float32], n_voxels: int) -> float:

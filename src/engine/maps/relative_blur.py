@@ -12,6 +12,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..errors import InputError
@@ -74,13 +75,19 @@ def _radial_power(density: np.ndarray, voxel_size: tuple[float, float, float]) -
     z, y, x = (np.fft.fftfreq(n, size) for n, size in zip(density.shape, voxel_size))
     x = np.abs(x[: density.shape[2] // 2 + 1])
     squared = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2
-    shells = np.minimum(np.floor(longest_side * np.sqrt(squared) + 0.5).astype(np.intp), n_shells + 1).ravel()
-    power = np.abs(np.fft.rfftn(np.asarray(density, dtype=np.float64))) ** 2
+    shells = np.minimum(np.floor(longest_side * np.sqrt(squared) + 0.5), n_shells + 1).astype(np.int16).ravel()
+    transform = torch.fft.rfftn(torch.from_numpy(np.asarray(density, dtype=np.float64)))
+    power = transform.abs().square().numpy().ravel()
     n_modes = np.bincount(shells, minlength=n_shells + 2)
-    order = np.lexsort((power.ravel(), shells))
-    middles = np.cumsum(n_modes) - (n_modes + 1) // 2
-    medians = power.ravel()[order][np.clip(middles, 0, power.size - 1)]
+    in_order = np.split(power[np.argsort(shells, kind="stable")], np.cumsum(n_modes)[:-1])
+    medians = np.array([_median(values) for values in in_order])
     squares = np.bincount(shells, weights=squared.ravel(), minlength=n_shells + 2) / np.maximum(n_modes, 1)
     corners = float(medians[-1]) if medians[-2] < _STILL_FALLING * medians[-1] else 0.0
     noise = max(corners, _FAINTEST * float(power.mean()))
     return _Power(squares[1:-1], medians[1:-1], n_modes[1:-1].astype(np.float64), noise)
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    """The lower one of two middle ones; 0 of none."""
+    middle = (len(values) - 1) // 2
+    return float(np.partition(values, middle)[middle]) if len(values) else 0.0

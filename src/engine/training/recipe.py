@@ -47,9 +47,10 @@ _STEPS_TO_JUDGE = 50  # a stage ends when this many steps have gained less than 
 _LEAST_GAIN = 0.01
 _MANY_POINTS, _FEWEST_STEPS = 50_000, 120  # of a refinement: with more points fewer steps, but not below
 _POINTS_OF_A_DOMAIN = 4  # at least
-_SMALL_DOMAINS = 2  # for each docked or trained one, upon it at the finest detail
+_SMALL_DOMAINS = 4  # for each docked or trained one, upon it at the finest detail
 _RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, of the starts
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
+_LEAST_BINNING = 1.2  # at the target's own detail; below it a coarser grid spares less than it loses
 _REFINING_RATES = (1e-3, 5e-4, 2.5e-4, 1e-4)
 _TIE = 0.003  # correlation by which a free flow must be better than one that keeps a symmetry of both maps
 _FREER = 0.01  # by which a network, which fits more than rigid domains can, must be better than they
@@ -62,7 +63,7 @@ class Stage(NamedTuple):
     text: str  # what the user is told
     start: int | None  # of which start; None for the one chosen
     loss: str
-    bin_size: int
+    bin_size: float  # voxels of the maps
     n_steps: int
     first_rate: float
     last_rate: float
@@ -102,7 +103,7 @@ class AutoTraining:
         self._maps, self._symmetry, self._device, self._target_blur = (initial, target), symmetry, device, target_blur
         self._held_out = held_out
         self._voxel_size = voxel_side(initial.voxel_size)
-        self._pairs: dict[tuple[int, int], PreparedPair] = {}
+        self._pairs: dict[tuple[float, int], PreparedPair] = {}
         self._is_noisy = is_noisy
         self._docking = Docking(self._maps, options, target_blur, device, held_out, segments)
         volume = self._docking.volume if options.flow != "network" else 0.0
@@ -229,9 +230,11 @@ class AutoTraining:
             coarse += 1
         names = "coarse", "finer", "the target's own"
         blurs = max(2.2, 1.5 * voxel), max(1.3, 0.9 * voxel), 0.0
-        sizes = []
+        sizes: list[float] = []
         for blur in blurs:
-            sizes.append(max(1, min(coarse, math.floor(_BLUR_SLOPES * math.hypot(blur, self._target_blur) / voxel))))
+            sizes.append(min(coarse, math.floor(self._bin_size(math.hypot(blur, self._target_blur)))))
+        if (finest := self._bin_size(self._target_blur)) >= _LEAST_BINNING:
+            sizes[-1] = min(coarse, finest)
         stages = []
         if self._starts[0].flow == "docked":  # one step, so that the first checkpoint is that of the maps as they are
             text = "nothing moves; parts of the initial map are docked into the target, which may take a minute"
@@ -253,7 +256,11 @@ class AutoTraining:
             stages.append(Stage(text, None, "correlation", size, n_steps, first, last, blur, margin))
         return stages
 
-    def _pair(self, bin_size: int, margin: int) -> PreparedPair:
+    def _bin_size(self, blur: float) -> float:
+        """How much coarser a grid may be for what is blurred by so many Å (standard deviation)."""
+        return max(1.0, _BLUR_SLOPES * blur / self._voxel_size)
+
+    def _pair(self, bin_size: float, margin: int) -> PreparedPair:
         if (bin_size, margin) not in self._pairs:
             levels = self.options.initial_level, self.options.target_level
             self._pairs[bin_size, margin] = prepare(*self._maps, *levels, bin_size, margin, self._held_out)
@@ -289,6 +296,8 @@ class AutoTraining:
         )
         side = stage.bin_size * self._voxel_size  # Å
         blurs = math.hypot(stage.blur, self._target_blur) / side, stage.blur / side
+        if number == len(self.stages) - 1 and isinstance(field, (DomainField, LayeredField, CombinedField)):
+            field.hold_centres()  # and so that many points and domains cost little
         before = self._training if number else None
         self._training = Training(pair, options, field, self._device, blurs)
         if before is not None and before.velocity is field and before.options.loss == stage.loss:
@@ -329,7 +338,7 @@ class AutoTraining:
     def _score(self, field: Field) -> float:
         """Correlation with the target at finer detail than the starts are trained on, less the price of deformation."""
         blur = math.hypot(_FINE_BLUR, self._target_blur)
-        bin_size = max(1, math.floor(_BLUR_SLOPES * blur / self._voxel_size))
+        bin_size = math.floor(self._bin_size(blur))
         options = dataclasses.replace(self.options, loss="correlation", n_steps=0)
         side = bin_size * self._voxel_size
         pair = self._pair(bin_size, 0)

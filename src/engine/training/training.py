@@ -77,6 +77,7 @@ class Training:
             nodes, cells = cell_lattice(nodes, pair.grid_shape)
             self._cells = cells.to(device)
         self._start = ((nodes + 0.5) * pair.voxel).float().to(device)
+        self._fixed = self.velocity if self._cells is not None else self.velocity.fixed_to(self._start)
         # Apple's GPUs have no float64; elsewhere it keeps the deposit's shares as exact as the displacements are.
         self._nodes = nodes.to(device, torch.float32 if device.type == "mps" else torch.float64)
         # A correlation has no scale of its own.
@@ -206,7 +207,7 @@ class Training:
             used[cells.reshape(-1)] = True
             rows = used.cumsum(0) - 1
             start, nodes, cells, points = start[used], nodes[used], rows[cells], rows[points]
-        return nodes + displacement(self.velocity, start) / self._voxel, cells, points
+        return nodes + displacement(self._fixed, start) / self._voxel, cells, points
 
     def _epsilon(self) -> float:
         """Of the transport at this step, in units of the longest box side squared."""

@@ -9,6 +9,7 @@ from chimerax.cryotrans.engine.errors import InputError
 from chimerax.cryotrans.engine.flow.checkpoint import load_weights, save_weights
 from chimerax.cryotrans.engine.flow.domains import CombinedField, DomainField, LayeredField, SymmetricField
 from chimerax.cryotrans.engine.flow.integration import displacement, displacements
+from chimerax.cryotrans.engine.flow.membership import Membership
 from chimerax.cryotrans.engine.flow.symmetry import point_group
 from chimerax.cryotrans.engine.flow.velocity import VelocityField
 
@@ -188,3 +189,44 @@ def test_width_of_a_flow_without_network_is_refused(tmp_path):
     save_weights(tmp_path / "net.pt", DomainField.spread_over(_points(), 3))
     with pytest.raises(InputError, match="no network but domains, which contradicts width 100"):
         load_weights(tmp_path / "net.pt", width=100)
+
+
+@pytest.mark.parametrize("symmetry", [None, point_group("C3", CENTRE.double()).to(CENTRE)])
+@pytest.mark.parametrize("kind", [DomainField, LayeredField, CombinedField])
+def test_with_centres_held_the_few_near_domains_are_as_good_as_all(kind, symmetry):
+    points = _points(600) if symmetry is None else _symmetric_points(symmetry)
+    field = DomainField.spread_over(points, 30, symmetry=symmetry)
+    if kind is LayeredField:
+        field = LayeredField.upon(field, points, 3, seed=0)
+    if kind is CombinedField:
+        field = CombinedField(field, VelocityField(seed=0))
+    _moving(field, 0.1)
+    aim = _points(len(points), seed=2)
+    assert field.fixed_to(points) is field or kind is not DomainField  # nothing is held yet
+
+    def derivatives(fixed):
+        field.zero_grad(set_to_none=True)
+        moved = displacement(fixed, points)
+        (moved * aim).sum().backward()
+        return moved.detach(), {name: parameter.grad for name, parameter in field.named_parameters()}
+
+    field.hold_centres()
+    (of_all, wanted), (of_few, found) = derivatives(field), derivatives(field.fixed_to(points))
+    torch.testing.assert_close(of_few, of_all, atol=1e-5, rtol=0)
+    for name, derivative in wanted.items():
+        if name.endswith("centres"):
+            assert derivative is None and found[name] is None
+        else:
+            torch.testing.assert_close(found[name], derivative, atol=1e-3 * float(derivative.abs().max()), rtol=0)
+
+
+def test_a_point_hears_of_few_domains_and_of_its_own_share():
+    points, centres = _points(500), _points(200, seed=1)
+    spread = torch.tensor(0.03)
+    values = torch.randn(200, 4, generator=torch.Generator().manual_seed(2))
+    membership = Membership(points, centres, spread)
+    squared = ((points[:, None].double() - centres.double()) ** 2).sum(2)
+    weights = np.exp(-(squared - squared.amin(1, keepdim=True)).numpy() / (2 * 0.03**2))
+    wanted = weights / weights.sum(1, keepdims=True) @ values.double().numpy()
+    np.testing.assert_allclose(membership.blended(values).numpy(), wanted, atol=1e-3)
+    assert len(membership.lists[0]) < 0.1 * len(points) * len(centres)

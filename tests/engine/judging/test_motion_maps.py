@@ -40,7 +40,8 @@ def judged():
     judge = Comparison(initial, target, phantoms.LEVEL, phantoms.LEVEL, torch.device("cpu"))
     flow = Affine((1.0, -3.0, 0.0), [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.1]])
     measured = judge.measure(flow, 0, 0.0, 0.0)
-    return measured, judge.support, motion_maps(initial, target, phantoms.LEVEL, judge.support, measured, 1.2)
+    nearest = nearest_points(judge.support, initial.grid_shape, initial.voxel_size)
+    return measured, judge.support, motion_maps(initial, target, phantoms.LEVEL, nearest, measured, 1.2)
 
 
 def test_each_point_has_its_own_values_at_the_place_where_it_starts(judged):

@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from chimerax.cryotrans.engine.maps.belt import find_belt
 from chimerax.cryotrans.engine.maps.demo_pair import LEVEL, make_demo_pair
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
 
 _LEVELS = (LEVEL, LEVEL)
 
@@ -54,3 +55,14 @@ def test_what_is_smooth_and_moves_or_is_in_one_map_alone_is_no_belt(demo):
     assert find_belt(_with(initial, _torus(initial)), target, _LEVELS) is None
     moved = find_belt(_with(initial, _torus(initial, away=-14)), _with(target, _torus(target, away=14)), _LEVELS)
     assert moved is None or max(moved.shares) < 0.3
+
+
+def test_finer_voxels_tell_the_same_belt(demo):
+    """They are looked at through coarser ones."""
+    belt = _torus(demo[0])
+    coarse = [_with(each, belt) for each in demo]
+    fine = [DensityMap(each.density.repeat(3, 0).repeat(3, 1).repeat(3, 2), (1.6 / 3,) * 3) for each in coarse]
+    of_coarse, of_fine = find_belt(*coarse, _LEVELS), find_belt(*fine, _LEVELS)
+    assert of_fine.shares == pytest.approx(of_coarse.shares, abs=0.03)
+    for mine, theirs in zip(of_fine.masks, of_coarse.masks):
+        assert ((mine[1::3, 1::3, 1::3] < 0.5) == (theirs < 0.5)).mean() > 0.98

@@ -100,3 +100,12 @@ def test_a_low_passed_point_is_the_gaussian_of_an_atom(size):
     wanted = ndimage.gaussian_filter(point.astype(float), sigmas, truncate=8)
     np.testing.assert_allclose(low_passed(point, size, 8.0), wanted, atol=1e-7)
     np.testing.assert_array_equal(low_passed(point, size, 0.0), point)
+
+
+def test_finer_voxels_tell_the_same_molecule():
+    """They are looked at through coarser ones."""
+    density = (_molecule() + _noise(0.05)).astype(np.float32)
+    coarse = find_molecule(density, (1.5, 1.5, 1.5))
+    fine = find_molecule(density.repeat(3, 0).repeat(3, 1).repeat(3, 2), (0.5, 0.5, 0.5))
+    assert fine.mask.shape == tuple(3 * n for n in SHAPE)
+    np.testing.assert_allclose(fine.mask[1::3, 1::3, 1::3], coarse.mask, atol=1e-6)

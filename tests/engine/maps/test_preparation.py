@@ -5,7 +5,7 @@ import pytest
 
 from chimerax.cryotrans.engine.errors import InputError
 from chimerax.cryotrans.engine.maps.density_map import DensityMap
-from chimerax.cryotrans.engine.maps.preparation import above_level, bin_density, prepare, suggested_level
+from chimerax.cryotrans.engine.maps.preparation import above_level, bin_density, prepare, suggested_level, unbinned
 
 
 def _map(shape=(5, 6, 7), seed=0, name="a.mrc") -> DensityMap:
@@ -38,6 +38,27 @@ def _binned(density: np.ndarray, b: int) -> np.ndarray:
 def test_a_binning_that_divides_keeps_the_mean():
     density = np.random.default_rng(0).random((4, 6, 8)).astype(np.float32)
     assert bin_density(density, 2).mean() == pytest.approx(density.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("bin_size", [1.25, 1.5, 2.6])
+def test_blocks_may_be_a_fraction_of_a_voxel_longer(bin_size):
+    density = np.random.default_rng(0).random((12, 10, 9)).astype(np.float32)
+    fine = density.repeat(20, 0).repeat(20, 1).repeat(20, 2)
+    np.testing.assert_allclose(bin_density(density, bin_size), _binned_fast(fine, round(20 * bin_size)), atol=2e-5)
+
+
+def _binned_fast(density: np.ndarray, b: int) -> np.ndarray:
+    padded = np.pad(density, [(0, -n % b) for n in density.shape])
+    z, y, x = (n // b for n in padded.shape)
+    return padded.reshape(z, b, y, b, x, b).mean(axis=(1, 3, 5))
+
+
+def test_a_grid_is_filled_from_its_blocks():
+    density = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
+    again = unbinned(bin_density(density, 3), 3, density.shape)
+    assert again.shape == density.shape
+    assert again[4, 5, 6] == pytest.approx(density[3:, 3:, 6:].sum() / 27)
+    np.testing.assert_array_equal(again[:3, :3, :3], again[0, 0, 0])
 
 
 def test_the_suggested_level_keeps_the_highest_hundredth():
