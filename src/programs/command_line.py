@@ -21,6 +21,7 @@ from ..engine.errors import InputError
 from ..engine.options.option import Option
 from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
+from .allocator import keep_freed_memory
 from .arguments import flag_in, prediction_parser, training_parser, with_numbers_joined
 from .legs import train
 from .prediction import predict_to_files
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that wait busily for each other stall each other where the machine has other work, such as ChimeraX.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
+    keep_freed_memory()
     show_anything()
     try:
         return _run(program, arguments)

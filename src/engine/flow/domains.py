@@ -128,6 +128,11 @@ class DomainField(Field):
         membership = Membership(start, _images(self.centres, self.symmetry), self.spread)
         return _Fixed(self.integrator, lambda: self._screws(membership.blended))
 
+    @property
+    def n_domains(self) -> int:
+        """All in all."""
+        return len(self.centres) * (self.symmetry.order if self.symmetry else 1)
+
     def hold_centres(self) -> None:
         """Train the motions alone from now on: where domains meet is settled."""
         self.centres.requires_grad_(False)
@@ -159,8 +164,7 @@ class LayeredField(Field):
             times: small domains for each large one, if there are points enough.
             seed: chooses the first centre.
         """
-        n_large = len(_images(domains.centres, domains.symmetry))
-        n_small = min(times * n_large, max(n_large, len(points) // _POINTS_OF_A_DOMAIN))
+        n_small = min(times * domains.n_domains, max(domains.n_domains, len(points) // _POINTS_OF_A_DOMAIN))
         return cls(domains, DomainField.spread_over(points, n_small, seed, domains.symmetry))
 
     @property
@@ -175,6 +179,11 @@ class LayeredField(Field):
         """As in `Field`."""
         large, small = self.large.fixed_to(start), self.small.fixed_to(start)
         return _Fixed(self.integrator, lambda: large.at(start) + small.at(start))
+
+    @property
+    def n_domains(self) -> int:
+        """Large and small ones."""
+        return self.large.n_domains + self.small.n_domains
 
     def hold_centres(self) -> None:
         """As in `DomainField`."""
@@ -209,6 +218,11 @@ class CombinedField(Field):
             return lambda points: of_domains(points) + of_network(points)
 
         return _Fixed(self.integrator, velocity)
+
+    @property
+    def n_domains(self) -> int:
+        """Beside the network."""
+        return self.domains.n_domains
 
     def hold_centres(self) -> None:
         """As in `DomainField`."""

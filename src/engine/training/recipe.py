@@ -48,6 +48,7 @@ _LEAST_GAIN = 0.01
 _MANY_POINTS, _FEWEST_STEPS = 50_000, 120  # of a refinement: with more points fewer steps, but not below
 _POINTS_OF_A_DOMAIN = 4  # at least
 _SMALL_DOMAINS = 4  # for each docked or trained one, upon it at the finest detail
+_MANY_PAIRS = 1 << 22  # of points and domains: with more, where domains meet is held from the beginning, to save time
 _RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, of the starts
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
 _LEAST_BINNING = 1.2  # at the target's own detail; below it a coarser grid spares less than it loses
@@ -296,8 +297,10 @@ class AutoTraining:
         )
         side = stage.bin_size * self._voxel_size  # Å
         blurs = math.hypot(stage.blur, self._target_blur) / side, stage.blur / side
-        if number == len(self.stages) - 1 and isinstance(field, (DomainField, LayeredField, CombinedField)):
-            field.hold_centres()  # and so that many points and domains cost little
+        if isinstance(field, (DomainField, LayeredField, CombinedField)) and (
+            number == len(self.stages) - 1 or len(pair.weights) * field.n_domains > _MANY_PAIRS
+        ):
+            field.hold_centres()
         before = self._training if number else None
         self._training = Training(pair, options, field, self._device, blurs)
         if before is not None and before.velocity is field and before.options.loss == stage.loss:
