@@ -1,0 +1,35 @@
+"""Freed memory is kept for the next step."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Sixteen arrays of 64 MB, one after the other: page faults, each of 4 kB, after the first.
+_SCRIPT = """
+import sys, resource, numpy
+from chimerax.cryotrans.programs.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+numpy.ones(1 << 23)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(16):
+    numpy.ones(1 << 23)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def _faults(word, **more):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **more}
+    return int(subprocess.check_output([sys.executable, "-c", _SCRIPT, word], env=environment, text=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
+def test_large_arrays_come_without_page_faults_the_second_time():
+    assert _faults("keep") < 0.1 * _faults("leave")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
+def test_what_the_user_has_set_stays():
+    assert _faults("keep", MALLOC_MMAP_THRESHOLD_="65536") > 0.5 * _faults("leave")
