@@ -123,7 +123,7 @@ class DomainField(Field):
 
     def fixed_to(self, start: Tensor) -> DomainField | _Fixed[Screws]:
         """As in `Field`; only where the centres are held."""
-        if self.centres.requires_grad:
+        if self.centres.requires_grad or start.device.type == "mps":  # whose sums over lists not all PyTorchs have
             return self
         membership = Membership(start, _images(self.centres, self.symmetry), self.spread)
         return _Fixed(self.integrator, lambda: self._screws(membership.blended))

@@ -58,7 +58,7 @@ Lists = tuple[Tensor, Tensor, Tensor]  # of each sum in turn: the rows, where it
 
 
 class _Blend(torch.autograd.Function):
-    """Both ways are sums over a few rows each: embedding_bag's own derivative is many times slower than this."""
+    """Both ways are sums over few rows each, in a fixed order, so that the same seed gives the same bits."""
 
     @staticmethod
     def forward(ctx: Any, of_domains: Tensor, of_points: Lists, back: Lists) -> Tensor:
