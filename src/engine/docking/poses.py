@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..adam import Adam
 from ..flow.rotations import of_vectors
 from ..maps.deposit import deposit
 from .coarse import CoarsePair
@@ -44,20 +45,18 @@ def settle_poses(
     turns = torch.zeros_like(motions.shifts, requires_grad=True)
     shifts = torch.zeros_like(motions.shifts, requires_grad=True)
     arms = points - centres[domain]
-    groups = [{"params": [turns], "lr": _TURN_RATE}, {"params": [shifts], "lr": _SHIFT_RATE}]
-    optimiser = torch.optim.Adam(groups)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _LAST_RATE ** (step / max(1, n_steps)))
+    optimiser = Adam(([turns], _TURN_RATE), ([shifts], _SHIFT_RATE))
 
     def correlation() -> Tensor:
         rotations = of_vectors(turns) @ motions.rotations
         ends = (rotations[domain] @ arms[..., None])[..., 0] + (centres + motions.shifts + shifts)[domain]
         return correlation_with_target(pair, ends, weights)
 
-    for _ in range(n_steps):
+    for step in range(n_steps):
+        optimiser.scale_rates(_LAST_RATE ** (step / n_steps))
         optimiser.zero_grad()
         (-correlation()).backward()
         optimiser.step()
-        schedule.step()
     with torch.no_grad():
         value = float(correlation())
         rotations = of_vectors(turns.detach()) @ motions.rotations

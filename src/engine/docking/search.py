@@ -18,6 +18,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..adam import Adam
 from ..flow.rotations import angles_between, of_vectors
 from ..maps.sampling import sample
 from .motions import Motions, all_turns
@@ -129,20 +130,19 @@ def refine(
     """Poses moved uphill in ρ by Adam's steps, each by itself, and ρ, (k,)."""
     turn = torch.zeros_like(motions.shifts, requires_grad=True)
     shift = torch.zeros_like(motions.shifts, requires_grad=True)
-    optimiser = torch.optim.Adam([{"params": [turn], "lr": _TURN_RATE}, {"params": [shift], "lr": _SHIFT_RATE}])
+    optimiser = Adam(([turn], _TURN_RATE), ([shift], _SHIFT_RATE))
     before = motions.centres[:, None] + mask.offsets
     a = mask.ready(sample(initial, before))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.05 ** (step / n_steps))
 
     def now() -> Motions:
         return Motions(of_vectors(turn) @ motions.rotations, motions.centres, motions.shifts + shift)
 
-    for _ in range(n_steps):
+    for step in range(n_steps):
+        optimiser.scale_rates(0.05 ** (step / n_steps))
         optimiser.zero_grad()
         rho = (a * mask.ready(sample(target, now().moved(before)))).sum(-1)
         (-rho.sum()).backward()
         optimiser.step()
-        schedule.step()
     with torch.no_grad():
         moved = now()
         rho = (a * mask.ready(sample(target, moved.moved(before)))).sum(-1)

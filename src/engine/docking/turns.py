@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..adam import Adam
 from ..flow.rotations import angles_between, of_vectors
 from ..maps.deposit import deposit
 from ..maps.sampling import sample
@@ -80,17 +81,16 @@ def _uphill(
     """Rotations, places of the centre and products after Adam's steps; the present place is `ends`, (1, 3)."""
     turn = torch.zeros(len(rotations), 3).to(arms).requires_grad_()
     shift = torch.zeros(len(rotations), 3).to(arms).requires_grad_()
-    optimiser = torch.optim.Adam([{"params": [turn], "lr": _TURN_RATE}, {"params": [shift], "lr": _SHIFT_RATE}])
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _LAST_RATE ** (step / _STEPS))
+    optimiser = Adam(([turn], _TURN_RATE), ([shift], _SHIFT_RATE))
 
     def product() -> Tensor:
         turned = (of_vectors(turn) @ rotations) @ arms.T  # (k, 3, m)
         return (sample(left, turned.transpose(1, 2) + (ends + shift)[:, None]) * weights).sum(1)
 
-    for _ in range(_STEPS):
+    for step in range(_STEPS):
+        optimiser.scale_rates(_LAST_RATE ** (step / _STEPS))
         optimiser.zero_grad()
         (-product().sum() / weights.sum()).backward()
         optimiser.step()
-        schedule.step()
     with torch.no_grad():
         return of_vectors(turn) @ rotations, ends + shift, product()

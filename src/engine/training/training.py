@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..adam import Adam
 from ..docking.partners import Part
 from ..errors import InputError, named
 from ..flow.checkpoint import field_of_state, state_of_field
@@ -82,7 +83,7 @@ class Training:
         self._nodes = nodes.to(device, torch.float32 if device.type == "mps" else torch.float64)
         # A correlation has no scale of its own.
         epsilon = _ADAM_EPSILON / pair.voxel if options.loss != "correlation" else _ADAM_EPSILON**2
-        self._optimiser = torch.optim.Adam(self.velocity.parameters(), lr=options.learning_rate, eps=epsilon)
+        self._optimiser = Adam((self.velocity.parameters(), options.learning_rate), epsilon=epsilon)
         self._total_mass = float(pair.weights.sum(dtype=np.float64))
         self._losses: list[float] = []
         self._waiting: list[Tensor] = []  # losses that are still on the device
@@ -107,13 +108,11 @@ class Training:
 
     def set_learning_rate(self, rate: float) -> None:
         """For the steps from now on."""
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
+        self._optimiser.set_rate(rate)
 
     def take_over(self, earlier: Training) -> None:
         """Go on with the optimiser's memory of an earlier training of the same field, as after a change of grid."""
-        state = self._optimiser.state_dict()
-        self._optimiser.load_state_dict({**state, "state": earlier._optimiser.state_dict()["state"]})
+        self._optimiser.restore_memory(earlier._optimiser.state())
 
     @torch.no_grad()
     def loss(self) -> float:
@@ -172,7 +171,7 @@ class Training:
         return {
             "step": self.step,
             "velocity": state_of_field(self.velocity),
-            "optimizer": self._optimiser.state_dict(),
+            "optimizer": self._optimiser.state(),
             "losses": torch.tensor(self.losses[: self.step + 1], dtype=torch.float64),
         }
 
@@ -184,10 +183,10 @@ class Training:
         """
         try:
             self.velocity.load_state_dict(field_of_state(state["velocity"]).state_dict())
-            self._optimiser.load_state_dict(state["optimizer"])
+            self._optimiser.restore(state["optimizer"])
             self.step = int(state["step"])
             self._losses = state["losses"][: self.step].tolist()
-        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, IndexError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise InputError(
                 f"The saved state does not fit this run ({error}). Start afresh in another directory."
             ) from error
