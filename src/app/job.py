@@ -9,11 +9,14 @@ import contextlib
 import html
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from chimerax.core.errors import UserError
 
 from ..engine.judging.measures import CONFIDENCE_FILE
+from ..engine.maps.density_map import DensityMap
+from ..engine.maps.mrc_file import write_map
 from ..engine.options.option import command_line
 from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
@@ -69,6 +72,7 @@ class CryoTransJob(BackgroundTask):
         training: Mapping[str, object] | None,
         frames: Frames | None,
         opens: bool = True,
+        maps: Mapping[Path, DensityMap] = MappingProxyType({}),
     ) -> None:
         """
         Args:
@@ -79,12 +83,14 @@ class CryoTransJob(BackgroundTask):
             training: options of the training program, by their names; None to train no more.
             frames: which frames to make; None for none.
             opens: open them.
+            maps: to be written first, by their files: on the task's thread, a window must not wait for it.
         """
         super().__init__(session, name)
         self.folder = run.folder
         self.series: Any = None
         self.carried: Any = None
         self._run, self._python, self._training, self._frames, self._opens = run, python, training, frames, opens
+        self._maps, self._map_paths = dict(maps), list(maps)
         self._chosen_python = user_settings(session).python
         self._trained: Message | None = None  # the worker's last words
         self._legs: list[Message] = []  # and those at the end of each leg
@@ -97,6 +103,7 @@ class CryoTransJob(BackgroundTask):
     # On the task's thread
 
     def work(self) -> None:
+        self._write_maps()
         if self._python is None:
             try:
                 self._python = look_for_python(self._chosen_python)
@@ -117,6 +124,15 @@ class CryoTransJob(BackgroundTask):
         folder = wanted.folder or free_folder(self.folder / "frames")
         call = {"initial_map": wanted.initial_path, "initial_level": wanted.cut, "directory": folder, flow: weights}
         self._run_worker("predict", command_line({**call, **wanted.options}, PREDICTION))
+
+    def _write_maps(self) -> None:
+        while self._maps and not self.leaving:
+            path = next(iter(self._maps))
+            try:
+                write_map(path, self._maps.pop(path))
+            except OSError as error:
+                text = f"The folder {path.parent} cannot be written: {error.strerror}. Give another directory."
+                raise UserError(text) from error
 
     def _run_worker(self, program: str, arguments: Sequence[str]) -> Message | None:
         assert self._python is not None
@@ -209,7 +225,7 @@ class CryoTransJob(BackgroundTask):
         wanted = self._frames
         if wanted is None or wanted.folder is None or any(wanted.folder.glob("frame_*.mrc")):
             return
-        for path in (wanted.initial_path, wanted.folder / FILE):
+        for path in (*self._map_paths, wanted.folder / FILE):
             with contextlib.suppress(OSError):
                 path.unlink()
 

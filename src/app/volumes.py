@@ -7,6 +7,7 @@ as they are displayed, in the scene, but at full resolution and extent, whatever
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -155,13 +156,13 @@ def check_level(volume: Volume, level: float | None, keyword: str) -> None:
             reaches it.
     """
     matrix = volume.full_matrix()
-    n_bad = matrix.size - int(np.count_nonzero(np.isfinite(matrix)))
-    if n_bad:
+    low, high = float(matrix.min()), float(matrix.max())
+    if not math.isfinite(low + high):  # what is no number shows in both
+        n_bad = matrix.size - int(np.count_nonzero(np.isfinite(matrix)))
         raise UserError(
             f"{model_text(volume)} must be finite everywhere: {n_bad:,} of {matrix.size:,} voxels are NaN or infinite. "
             f"Set them to zero, or make the map again."
         )
-    low, high = float(matrix.min()), float(matrix.max())
     span = f"{model_text(volume)} has values from {low:.4g} to {high:.4g}"
     if not high > 0:
         raise UserError(f"{span}: there is no density above zero to move. Is it the right map?")

@@ -177,6 +177,7 @@ class _Keeper:
             "best": self._history.best(),
             "verdict": self._verdict(),
             "without_partner": self._history.without_partner(),
+            "relative_blur": round(self._history.compared.blur, 4),  # Å
             "witness": None,
             "confidence": None,
             "notes": self._told_before["notes"] + self._reporter.notes,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,9 @@ from .pair import mask_of_run, read_mask
 from .progress import Reporter
 from .provenance import describe_grid
 from .stop_request import StopRequest
+
+if TYPE_CHECKING:
+    from ..engine.carrying.prediction import Frame
 
 
 def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporter, stop: StopRequest) -> None:
@@ -109,24 +114,24 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
     facts: dict[str, Any] = {}
     outside = 0.0
     end: Path | None = None  # the frame at t = 1
-    for frame in frames:
-        if stop:
-            break
-        if not names:  # memory has sufficed for one frame, so it will for all
-            for path in earlier:
-                remove(path)
-            if options.inverse:
-                facts["residual"] = frame.residual
-                _tell_of_the_inverse(frame.residual, frame.mass_unsolved, reporter)
-            if atoms is not None:
-                facts["atoms"] = atoms.write(directory, options.prefix, options.reverse, reporter)
-        name = f"{options.prefix}_{frame.number:0{digits}d}.mrc"
-        write_map(directory / name, frame.density_map)
-        names.append(name)
-        end = directory / name if frame.time == 1 else end
-        outside = max(outside, frame.mass_outside)
-        reporter.frame(str((directory / name).absolute()), frame.number, frame.time)
-        del frame  # the next one is made before this name is taken again
+    with _Writer(directory, reporter) as writer:  # a frame is written while the next one is computed
+        for frame in frames:
+            if stop:
+                break
+            if not names:  # memory has sufficed for one frame, so it will for all
+                for path in earlier:
+                    remove(path)
+                if options.inverse:
+                    facts["residual"] = frame.residual
+                    _tell_of_the_inverse(frame.residual, frame.mass_unsolved, reporter)
+                if atoms is not None:
+                    facts["atoms"] = atoms.write(directory, options.prefix, options.reverse, reporter)
+            name = f"{options.prefix}_{frame.number:0{digits}d}.mrc"
+            writer.write(name, frame)
+            names.append(name)
+            end = directory / name if frame.time == 1 else end
+            outside = max(outside, frame.mass_outside)
+            del frame  # the next one is made before this name is taken again
     if mask is not None and names:
         reporter.note(how["still"].text(Path(str(options.relative_to)).name))
     if outside > 0:
@@ -143,6 +148,39 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
     names.sort()
     text = f"{len(names)} frames, {names[0]} to {names[-1]}, are in {directory}." if names else "No frame was written."
     reporter.end(state, text, directory=str(directory.absolute()), files=names, mass_outside=outside, **facts)
+
+
+class _Writer:
+    """Writes frames one after another, each while the caller goes on; says which are there."""
+
+    def __init__(self, directory: Path, reporter: Reporter) -> None:
+        self._directory, self._reporter = directory, reporter
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: tuple[Future[None], Callable[[], None]] | None = None
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._thread.shutdown()
+
+    def write(self, name: str, frame: Frame) -> None:
+        """Begin, once the frame before is there: no more than two are held."""
+        self._finish()
+        path, number, time = self._directory / name, frame.number, frame.time
+        said = partial(self._reporter.frame, str(path.absolute()), number, time)
+        self._waiting = self._thread.submit(write_map, path, frame.density_map, durable=False), said
+
+    def _finish(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            written, said = waiting
+            written.result()
+            said()
 
 
 def _flow(options: PredictionOptions) -> list[Path]:

@@ -17,7 +17,7 @@ from chimerax.core.errors import UserError
 from processes import exists
 
 from chimerax.cryotrans.app import background, worker_python
-from chimerax.cryotrans.app.commands import folders
+from chimerax.cryotrans.app import job as job_module
 from chimerax.cryotrans.app.commands.arguments import MapsInOrderArg
 from chimerax.cryotrans.app.job import CryoTransJob
 from chimerax.cryotrans.app.markup import link, quoted
@@ -144,12 +144,12 @@ def test_maps_that_cannot_be_written_leave_nothing(session, run, home, pair, tmp
     if there:
         folder.mkdir(parents=True)
 
-    def full(path, density_map, really=folders.write_map):
+    def full(path, density_map, really=job_module.write_map):
         if path.name == "target.mrc":
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         really(path, density_map)
 
-    monkeypatch.setattr(folders, "write_map", full)
+    monkeypatch.setattr(job_module, "write_map", full)
     with pytest.raises(UserError, match="cannot be written: No space left on device"):
         run(f'cryotrans train #1 to #2 {SMALL} directory "{folder}"')
     assert folder.exists() == there and (tmp_path / "some").exists() == there
@@ -157,6 +157,20 @@ def test_maps_that_cannot_be_written_leave_nothing(session, run, home, pair, tmp
     with pytest.raises(UserError, match="cannot be written"):
         run(f"cryotrans train #1 to #2 {SMALL}")
     assert not (home / "CryoTRANS").exists()
+
+
+@pytest.mark.parametrize("command", ["train #1 to #2 {small}", "predict #1 run {run} frames 2"])
+def test_maps_are_written_while_the_window_goes_on(session, run, home, pair, a_run, monkeypatch, command):
+    threads = []
+
+    def noted(path, density_map, really=job_module.write_map):
+        threads.append((path.name, threading.current_thread() is threading.main_thread()))
+        really(path, density_map)
+
+    monkeypatch.setattr(job_module, "write_map", noted)
+    job = run(f"cryotrans {command.format(small=SMALL, run=quoted(a_run))} wait false")
+    assert session.ui.wait_for(lambda: job.done, 60) and job.error is None
+    assert ("initial.mrc", False) in threads and not any(on_main for _, on_main in threads)
 
 
 def test_a_refused_prediction_leaves_no_folder_that_refuses_the_next(run, home, pair, a_run, tmp_path):

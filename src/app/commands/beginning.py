@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from ...engine.maps.density_map import DensityMap
 from ..background import run_task
 from ..job import CryoTransJob, Frames
 from ..runs import Run, runs_of
@@ -21,9 +24,10 @@ def begin(
     device: str,
     opens: bool,
     wait: bool | None,
+    maps: Mapping[Path, DensityMap] = MappingProxyType({}),
 ) -> CryoTransJob:
     wanted = Frames(
-        initial_path=path_of_map(run, "initial"),
+        initial_path=run.initial_path if maps else path_of_map(run, "initial"),
         cut=0.0,  # all there is, so that surfaces are as smooth as those of the initial map
         level=level,
         weights=None,
@@ -31,7 +35,7 @@ def begin(
         folder=None,
         name=f"CryoTRANS {run.title()}",
     )
-    job = CryoTransJob(session, run.title(), run, python, training, wanted, opens)
+    job = CryoTransJob(session, run.title(), run, python, training, wanted, opens, maps)
     run.task = job
     runs_of(session).add(session, run)
     run_task(session, job, wait)

@@ -12,7 +12,6 @@ from chimerax.core.errors import UserError
 
 from ...engine.files.run_directory import RunDirectory
 from ...engine.maps.density_map import DensityMap
-from ...engine.maps.mrc_file import write_map
 from ..markup import quoted
 from ..riders import FILE
 from ..runs import Run, free_folder, remove_empty, runs_of
@@ -74,7 +73,7 @@ def _check_free(session: Any, folder: Path) -> None:
         raise UserError(f"{folder} holds a folder maps, which a run needs for itself. Give another directory.")
 
 
-def write_maps(
+def maps_of_run(
     run: Run,
     initial: DensityMap,
     targets: Sequence[DensityMap],
@@ -82,30 +81,31 @@ def write_maps(
     masks: Mapping[str, DensityMap] = MappingProxyType({}),
     half_maps: Sequence[DensityMap] = (),
     segments: DensityMap | None = None,
-) -> None:
-    """Write the maps of a new run for the worker: with masks and segments of the user's own, half maps of the target.
+) -> dict[Path, DensityMap]:
+    """The maps of a new run for the worker, by the files that they are to go to, whose folder is made.
 
+    Args:
+        masks: of the user's own.
+        half_maps: of the target.
+        segments: of the user's own.
     Raises:
-        UserError: they cannot be written; then nothing is left of the run.
+        UserError: the folder cannot be written; then nothing is left of the run.
     """
     try:
         run.initial_path.parent.mkdir(exist_ok=True)
-        write_map(run.initial_path, initial)
-        for path, target in zip(run.target_paths(), targets):
-            write_map(path, target)
-        if validation is not None:
-            write_map(run.validation_path, validation)
-        for key, mask in masks.items():
-            write_map(run.mask_path(key), mask)
-        for path, half_map in zip(run.half_map_paths(), half_maps):
-            write_map(path, half_map)
-        if segments is not None:
-            write_map(run.segments_path, segments)
         run.write_models()
     except OSError as error:
         run.take_back()
         text = f"The folder {run.folder} cannot be written: {error.strerror}. Give another directory."
         raise UserError(text) from error
+    maps = {run.initial_path: initial, **dict(zip(run.target_paths(), targets))}
+    if validation is not None:
+        maps[run.validation_path] = validation
+    maps |= {run.mask_path(key): mask for key, mask in masks.items()}
+    maps |= dict(zip(run.half_map_paths(), half_maps))
+    if segments is not None:
+        maps[run.segments_path] = segments
+    return maps
 
 
 def new_frames_folder(directory: str | None, trained: Run | None, initial: Any) -> Path:

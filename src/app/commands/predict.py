@@ -7,7 +7,6 @@ from typing import Any
 
 from chimerax.core.errors import UserError
 
-from ...engine.maps.mrc_file import write_map
 from ..background import run_task
 from ..job import CryoTransJob, Frames
 from ..masks import own_mask
@@ -70,16 +69,14 @@ def predict(
     part = None if relative_to is None else own_mask(relative_to, initial, density_map, shown, "relative_to")
     folder = new_frames_folder(directory, trained, initial)
     initial_path, atoms_path, part_path = folder / "initial.mrc", folder / FILE, folder / "still_part.mrc"
-    try:
-        write_map(initial_path, density_map)
-        if riders is not None:
+    maps = {initial_path: density_map, **({} if part is None else {part_path: part})}
+    if riders is not None:
+        try:
             riders.write(atoms_path)
-        if part is not None:
-            write_map(part_path, part)
-    except OSError as error:
-        for path in (initial_path, atoms_path, part_path):
-            path.unlink(missing_ok=True)
-        raise UserError(f"The folder {folder} cannot be written: {error.strerror}. Give another directory.") from error
+        except OSError as error:
+            atoms_path.unlink(missing_ok=True)
+            text = f"The folder {folder} cannot be written: {error.strerror}. Give another directory."
+            raise UserError(text) from error
     if name is None:
         name = f"CryoTRANS {_way(initial, trained, reverse)}"
     wanted = Frames(
@@ -102,7 +99,7 @@ def predict(
         riders=riders,
     )
     place = Run(trained.folder if trained is not None else folder, initial)
-    job = CryoTransJob(session, _way(initial, trained, reverse), place, python, None, wanted)
+    job = CryoTransJob(session, _way(initial, trained, reverse), place, python, None, wanted, maps=maps)
     waited = run_task(session, job, wait)
     return job.series if waited else job
 

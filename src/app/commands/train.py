@@ -17,7 +17,7 @@ from ..volumes import density_map_of, density_map_on, doubts_before, level_of, m
 from ..wording import in_keywords
 from ..worker_python import find_python
 from .beginning import begin
-from .folders import new_run, stem, write_maps
+from .folders import maps_of_run, new_run, stem
 
 INTERPOLATION = (
     "The trajectory will be an interpolation between the two maps, not a simulation: it says nothing of the true path, "
@@ -96,7 +96,7 @@ def train(
     labels = None if segments is None else segments_on(segments, initial, initial_map, level)
     run = new_run(session, directory, "_to_".join(map(stem, [initial, *targets])), initial, targets)
     folder = run.folder
-    write_maps(run, initial_map, target_maps, validation_map, masks, halves, labels)
+    maps = maps_of_run(run, initial_map, target_maps, validation_map, masks, halves, labels)
     training = {
         **said,
         "initial_map": run.initial_path,
@@ -120,11 +120,11 @@ def train(
         + (f"{steps} steps. " if said["recipe"] == "cryotrans" else "recipe auto. ")
         + f"All is kept in {folder}. {INTERPOLATION}"
     )
-    return begin(session, run, python, training, level, frames, device, open, wait)
+    return begin(session, run, python, training, level, frames, device, open, wait, maps)
 
 
 def _check_overlap(initial: Any, target: Any, target_map: DensityMap, level: float) -> None:
-    if not (target_map.density >= level).any():
+    if target_map.density.max() < level:
         raise UserError(
             f"Nothing of {model_text(target)} above level {level:.4g} lies in the box of {model_text(initial)}. Move "
             f"it there first, as with fitmap #{target.id_string} inMap #{initial.id_string}."

@@ -13,6 +13,7 @@ the generated map is blurred to the target's resolution first, and s is the scal
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..maps.bounding_box import bounding_box
 from ..maps.density_map import DensityMap, voxel_side
 from ..maps.gaussian_blur import gaussian_blur
 from ..maps.mrc_file import write_map
@@ -27,6 +29,7 @@ from ..maps.preparation import above_level
 from .comparison import Measured
 
 _REACH = 3  # voxels
+_REACH_OF_BLUR = 6.0  # standard deviations; beyond, a Gaussian has fallen to 1e-8
 
 
 class MotionMaps(NamedTuple):
@@ -93,10 +96,16 @@ def residual(generated: np.ndarray, target: np.ndarray, blur: float) -> NDArray[
         target: (nz, ny, nx).
         blur: standard deviation in voxels of the Gaussian that makes `generated` as coarse as the target.
     """
-    coarse = gaussian_blur(torch.from_numpy(np.asarray(generated, np.float32)), blur).double().numpy()
+    occupied = (generated != 0) | (target != 0)
+    left = np.zeros(target.shape, np.float32)
+    if not occupied.any():
+        return left
+    box = bounding_box(occupied, math.ceil(_REACH_OF_BLUR * blur))  # no work on empty space
+    coarse = gaussian_blur(torch.from_numpy(np.asarray(generated[box], np.float32)), blur).double().numpy()
     power = float((coarse**2).sum())
-    scale = float((coarse * target).sum()) / power if power > 0 else 0.0
-    return np.asarray(target - scale * coarse, dtype=np.float32)
+    scale = float((coarse * target[box]).sum()) / power if power > 0 else 0.0
+    left[box] = target[box] - scale * coarse
+    return left
 
 
 def nearest_points(

@@ -97,7 +97,7 @@ def read_map(path: _Path) -> DensityMap:
     )
 
 
-def write_map(path: _Path, density_map: DensityMap) -> None:
+def write_map(path: _Path, density_map: DensityMap, durable: bool = True) -> None:
     """Write a map as MRC2014, mode 2, axes in the order 1, 2, 3; equal maps give equal bytes.
 
     The file is written beside its place and then renamed, so that it is there whole or not at all.  A suffix .gz or
@@ -106,6 +106,7 @@ def write_map(path: _Path, density_map: DensityMap) -> None:
     Args:
         path: the file; one of this name is replaced.
         density_map: what to write; grid, nstart and origin words are kept.
+        durable: as for `write_atomically`; what is soon computed again need not be.
     Raises:
         OSError: the disk is full, the folder is missing or may not be written to; nothing is left behind.
     """
@@ -115,7 +116,7 @@ def write_map(path: _Path, density_map: DensityMap) -> None:
         content = gzip.compress(content, mtime=0)
     elif path.suffix.lower() == ".bz2":
         content = bz2.compress(content)
-    write_atomically(path, content)
+    write_atomically(path, content, durable)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _INK, _FAINT, _FIRST, _SECOND, _MARK = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
 _STYLE_OF = {_INK: "--ink", _FAINT: "--faint", _FIRST: "--first", _SECOND: "--second", _MARK: "--mark"}
 _CHART = (4.7, 2.7)  # inches of 72 pixels
+_MARGINS = {"left": 0.13, "right": 0.97, "bottom": 0.16, "top": 0.96}  # set: finding them takes as long as drawing
 _MOST_VERTICES = 800  # of a line in a chart
 _FEW = 40  # checkpoints whose dots can be told apart
 
@@ -32,7 +33,8 @@ def chart(title: str, draw: Callable[[Axes], None]) -> str:
     colours = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
     settings |= dict.fromkeys(colours, _INK) | {"legend.frameon": False, "axes.linewidth": 0.6}
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=_CHART, layout="constrained")
+        figure = Figure(figsize=_CHART)
+        figure.subplots_adjust(**_MARGINS)
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)

@@ -21,10 +21,11 @@ from ...engine.judging.domain_table import (
     read_rows,
     residues_in,
 )
+from ...engine.maps.bounding_box import bounding_box
 from ...engine.maps.density_map import DensityMap
 from ...engine.maps.mrc_file import read_map
 from .page import escaped
-from .pictures import bounding_box, surface_picture
+from .pictures import MARGIN, surface_picture
 
 _HEAD = ("Share", "Turn", "Shift along axis", "Axis", "Hinge", "Misfit")
 
@@ -89,7 +90,7 @@ def _pictures(labels: DensityMap, n: int) -> str:
     numbers = np.clip(np.rint(labels.density), 0, n).astype(np.int64)
     if not numbers.any():
         return ""
-    numbers, heads, cells = numbers[bounding_box(numbers > 0)], "", ""
+    numbers, heads, cells = numbers[bounding_box(numbers > 0, MARGIN)], "", ""
     for axis, name in enumerate("zyx"):
         sizes = [size for other, size in enumerate(labels.voxel_size) if other != axis]
         source = surface_picture(numbers, axis, [color_of(k) for k in range(1, n + 1)], sizes)

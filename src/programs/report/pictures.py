@@ -12,16 +12,8 @@ from numpy.typing import NDArray
 
 _LARGEST_PICTURE = 128  # pixels
 _DARKER = 0.75  # at the far side
-_MARGIN = 3  # voxels round the molecule in a picture
+MARGIN = 3  # voxels round the molecule in a picture
 FAINTEST_SHOWN = 0.02  # of the maximum
-
-
-def bounding_box(occupied: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    slices = []
-    for axis, n in enumerate(occupied.shape):
-        there = np.flatnonzero(occupied.any(axis=others(axis)))
-        slices.append(slice(max(0, int(there[0]) - _MARGIN), min(n, int(there[-1]) + 1 + _MARGIN)))
-    return slices[0], slices[1], slices[2]
 
 
 def others(axis: int) -> tuple[int, int]:

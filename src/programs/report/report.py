@@ -83,19 +83,24 @@ def write_report(
         levels = [float(told.content["options"][f"{key}_level"]) for key in ("initial", "target")]
     except (InputError, KeyError, TypeError, ValueError) as error:
         return f"No report is written: the files of the run in {run.path} do not say enough ({error})."
-    blur = _blur(told.content["options"].get("blur"), initial, target)
+    blur = told.content.get("relative_blur")
+    if blur is None:  # of an earlier version
+        from ...engine.maps.relative_blur import estimate_blur
+
+        blur = told.content["options"].get("blur")
+        blur = estimate_blur(initial.density, target.density, initial.voxel_size) if blur is None else blur
     kept = [above_level(density_map, level) for density_map, level in zip((initial, target), levels)]
     sections = [
         verdict_section(told),
         regions_section(run, told, model),
         figures_section(told),
-        pictures_section(kept[0], kept[1], generated, blur, initial.voxel_size),
+        pictures_section(kept[0], kept[1], generated, float(blur), initial.voxel_size),
         training_section(told),
         motion_section(told, motion),
         witness_section(told, model),
         domains_section(run, model) if told.row is told.rows[best_checkpoint(told.rows)] else "",
         list_section("Warnings", told.texts("warnings")),
-        run_section(told, blur),
+        run_section(told, float(blur)),
     ]
     # File names may hold bytes that are not UTF-8: these are shown as escapes.
     write_atomically(path, page(_title(told.content), sections).encode(errors="backslashreplace"))
@@ -137,14 +142,6 @@ def report_of_prediction(
     except (InputError, KeyError, TypeError, AttributeError, ValueError) as error:
         return f"No report is written: the files of the run in {run.path} do not say enough ({error})."
     return write_report(directory / REPORT_FILE, run, initial, target, generated, step, model=model)
-
-
-def _blur(chosen: float | None, initial: DensityMap, target: DensityMap) -> float:
-    from ...engine.maps.relative_blur import estimate_blur
-
-    if chosen is not None:
-        return float(chosen)
-    return estimate_blur(initial.density, target.density, initial.voxel_size)
 
 
 def _title(content: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from ...engine.errors import worded
 from ...engine.judging.measures import Measures
 from ...engine.judging.verdict import best_checkpoint
+from ...engine.maps.bounding_box import bounding_box
 from ...engine.maps.density_map import voxel_side
 from ...engine.options.training import TRAINING
 from ..arguments import flag_in
@@ -19,7 +20,7 @@ from ..provenance import now
 from .charts import chart, draw_histogram, draw_losses, draw_measures, draw_shells
 from .contents import Motion, Run
 from .page import escaped
-from .pictures import FAINTEST_SHOWN, bounding_box, others, picture
+from .pictures import FAINTEST_SHOWN, MARGIN, others, picture
 
 
 def verdict_section(told: Run) -> str:
@@ -83,7 +84,7 @@ def pictures_section(
     voxels = blur / voxel_side(voxel_size)
     before, after = residual(initial, target, voxels), residual(generated, target, voxels)
     occupied = (initial > 0) | (target > 0) | (generated > FAINTEST_SHOWN * generated.max())
-    box = bounding_box(occupied)
+    box = bounding_box(occupied, MARGIN)
     densities = [density[box] for density in (initial, target, generated)]
     differences = [density[box] for density in (before, after)]
     axes = ("z", "y", "x")
