@@ -21,7 +21,7 @@ from chimerax.geometry import Place, translation, vector_rotation
 from chimerax.surface import combine_geometry_vnt, cone_geometry, cylinder_geometry
 
 SPACING = 6.0  # Å
-_SHORTEST = 0.5  # Å; shorter arrows are lost in the surface
+SHORTEST = 0.5  # Å; shorter arrows are lost in the surface
 _SHAFT, _HEAD, _HEAD_LENGTH = 0.07, 0.18, 0.4  # of the length, or of the spacing for longer arrows
 
 
@@ -96,7 +96,7 @@ def arrows_model(
     lengths = np.linalg.norm(motions, axis=1)
     parts = []
     for tail, motion, length in zip(tails, motions, lengths):
-        if length >= _SHORTEST:
+        if length >= SHORTEST:
             parts += _arrow(tail, motion, length, min(length, spacing))
     if not parts:
         longest = f"{lengths.max() / scale:.2g} Å at most" if len(lengths) else "nowhere"

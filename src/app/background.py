@@ -35,6 +35,7 @@ from .wording import said_by
 SECONDS_TO_SAVE = 120.0  # from the request to stop until a program is killed
 SECONDS_TO_QUIT = 10.0  # the same where ChimeraX ends
 _SECONDS_BETWEEN_LOOKS = 0.05
+_IN_HASTE = b"leave\n"  # to a worker: save and end, what follows from the training is left to resuming
 
 Message = dict[str, Any]
 
@@ -113,6 +114,11 @@ class BackgroundTask(Task):
     def leaving(self) -> bool:
         """Is the task to end without doing more?"""
         return self._leaving
+
+    @property
+    def stopping(self) -> bool:
+        """Is what runs now to save and end?"""
+        return self._stopping
 
     def run_program(
         self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str], reports: bool = True
@@ -198,6 +204,7 @@ class BackgroundTask(Task):
         while not self.done:
             try:
                 self.process()
+                self._let_window_draw()
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
             except KeyboardInterrupt:
                 interrupted = True
@@ -206,6 +213,13 @@ class BackgroundTask(Task):
             raise UserError(self.error)
         if interrupted:
             raise UserError(f"CryoTRANS {self.name}: stopped by Ctrl-C.")
+
+    def _let_window_draw(self) -> None:
+        """What commands before this one have opened, and the status line; mouse and keys wait."""
+        if self.session.ui.is_gui:
+            from Qt.QtCore import QEventLoop
+
+            self.session.ui.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
 
     def process(self, *_: Any) -> None:
         """Take up what has been told; does nothing on a thread that is not the main one."""
@@ -233,11 +247,11 @@ class BackgroundTask(Task):
         if session is not None and self.id in session.tasks:
             super().terminate()
 
-    def leave(self, seconds: float) -> None:
-        """Have what runs now save and end within so many seconds, and nothing follow it."""
+    def leave(self, seconds: float, in_haste: bool = False) -> None:
+        """Have what runs now save and end within so many seconds, and nothing follow it; in haste, do no more."""
         with self._lock:
             self._leaving = self._stopping = True
-            self._close_input(seconds)
+            self._close_input(seconds, in_haste)
 
     def wait_for_program(self, seconds: float) -> None:
         """Come back when the program that runs has ended, killed after so many seconds."""
@@ -313,12 +327,14 @@ class BackgroundTask(Task):
                 self._close_input(SECONDS_TO_SAVE)
             return self._process
 
-    def _close_input(self, seconds: float) -> None:
+    def _close_input(self, seconds: float, in_haste: bool = False) -> None:
         process = self._process
         if process is None or process.poll() is not None:
             return
         assert process.stdin is not None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # closed already
+            if in_haste and self._can_save:
+                process.stdin.write(_IN_HASTE)
             process.stdin.close()
         seconds = seconds if self._can_save else 0
         threading.Thread(target=end_within, args=(process, seconds), daemon=True).start()
@@ -340,7 +356,7 @@ def end_all(*_: Any) -> None:
     """Have every program of every task save and end, as ChimeraX does itself; come back when none is left."""
     tasks = list(_tasks)
     for task in tasks:
-        task.leave(SECONDS_TO_QUIT)
+        task.leave(SECONDS_TO_QUIT, in_haste=True)
     for task in tasks:
         task.wait_for_program(SECONDS_TO_QUIT)
 

@@ -24,8 +24,9 @@ from chimerax.map_series import MapSeries
 
 from ..engine.errors import InputError
 from ..engine.maps.mrc_file import read_map
+from .alone import show_alone
 from .markup import quoted
-from .palettes import MEASURES, Measure, Palette, check_limits, palette_text
+from .palettes import MEASURES, Measure, Palette, check_limits, key_labels, palette_text
 from .runs import Run, known_runs, runs_of, source_of
 from .volumes import density_map_on, index_to_scene, model_text, open_map
 
@@ -33,6 +34,7 @@ _PLACE_TOLERANCE = 0.05  # voxels, over the whole box
 _SAME_MAP = 0.1  # of the density, root mean square; a move by half a voxel makes more
 _ON_EDGES = 0.5  # of the same, taken off by the soft edge of a mask
 _TITLE = "CryoTRANS_key"
+_KEY_PLACE = " pos 0.04,0.06 size 0.25,0.03"  # of the window, low at its left, clear of what is in its middle
 
 
 class Subject(NamedTuple):
@@ -82,6 +84,7 @@ def color_surface(
     if subject.end == "target" and not isinstance(volume.parent, MapSeries):
         _check_unmoved(subject)
     surfaces = shown_surfaces(session, volume)
+    show_alone(session, subject.run, volume)
     values = _open_hidden(session, path, subject, measure)
     colors = palette_text(values, surfaces, measure, palette, limits)
     # Of the surfaces one by one, for "#1" would take other models below it too.
@@ -89,7 +92,7 @@ def color_surface(
     run_command(session, f"color sample {names} map #{values.id_string} palette {colors}")
     if key:
         _show_key(session, surfaces[0], measure)
-    text = f"{model_text(volume)} is coloured by {path}, the hidden map #{values.id_string}. "
+    text = f"{model_text(volume)} is coloured by {by}, the values of the hidden map #{values.id_string}, {path.name}. "
     if isinstance(volume.parent, MapSeries):
         text += "ChimeraX drops the colours when the series is played. "
     session.logger.info(f"{text}Give the command again when the model has been moved.")
@@ -337,14 +340,16 @@ def drop_key(session: Any) -> None:
 
 
 def _show_key(session: Any, surface: Any, measure: Measure) -> None:
+    from chimerax.color_key.model import get_model
     from chimerax.core.colors import rgba_to_rgba8
     from chimerax.label.label2d import find_label
     from chimerax.surface.colorvol import volume_coloring
 
     colormap = volume_coloring(surface).colormap
     colors = ("#{:02x}{:02x}{:02x}".format(*rgba_to_rgba8(color)[:3]) for color in colormap.colors)
-    pairs = " ".join(f"{color}:{value:.3g}" for color, value in zip(colors, colormap.data_values))
-    bar = run_command(session, f"key {pairs}")
+    pairs = " ".join(f"{color}:{label}" for color, label in zip(colors, key_labels(colormap.data_values)))
+    place = "" if get_model(session, create=False) is not None else _KEY_PLACE  # the user may have moved it
+    bar = run_command(session, f"key {pairs}{place}")
     if not session.ui.has_graphics:
         return  # ChimeraX refuses labels, though not keys
     verb = "create" if find_label(session, _TITLE) is None else "change"

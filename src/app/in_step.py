@@ -73,6 +73,11 @@ def keep_in_step(session: Any, series: MapSeries, structure: Any) -> None:
     _pairs_of(session).append(_InStep(series, structure))
 
 
+def structures_of(session: Any, series: MapSeries) -> list[Any]:
+    """The structures that go with a series."""
+    return [pair.structure for pair in _pairs_of(session) if pair.series is series]
+
+
 def _pairs_of(session: Any) -> list[_InStep]:
     """Those of the session that have not ended."""
     session._cryotrans_in_step = [pair for pair in getattr(session, "_cryotrans_in_step", ()) if not pair.has_ended()]

@@ -119,8 +119,8 @@ class Installation(BackgroundTask):
         if message["event"] == "line":
             logger.info(message["text"].rstrip())
             logger.status(f"CryoTRANS installation: {message['text'].strip()[:80]}")
-        elif message["event"] in ("note", "warning"):
-            logger.info(said_by(message))
+        elif message["event"] == "warning" or (message["event"] == "note" and "Computing on" in message["text"]):
+            logger.info(said_by(message))  # of two steps there is no verdict, and their folder is about to go
         elif message["event"] == "tried" and message["end"] is not None and message["end"]["state"] == "finished":
             user_settings(self.session).python = str(self.python)
             logger.info(f"CryoTRANS is ready: it runs in {self.python}.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -20,13 +21,14 @@ from ..engine.maps.mrc_file import write_map
 from ..engine.options.option import command_line
 from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
+from .alone import show_alone
 from .background import BackgroundTask, Message
-from .markup import link, quoted, table
+from .markup import link, quoted, shortened, table
 from .riders import ATTRIBUTE, CONFIDENCE, FILE, Riders
 from .runs import Run, free_folder, open_command, runs_of
 from .settings import user_settings
 from .volumes import model_text
-from .wording import in_keywords, in_models, said_by
+from .wording import in_keywords, in_models, in_names, said_by
 from .worker_python import environment, look_for_python, tell_how_to_install, worker_command
 
 
@@ -98,6 +100,7 @@ class CryoTransJob(BackgroundTask):
         self._weights: Path | None = None  # of the frames
         self._started_with: Message = {}
         self._models = run.models_by_file()
+        self._names = run.names_by_file()
         self._said: set[str] = set()  # by both programs, worth saying once
 
     # On the task's thread
@@ -157,10 +160,10 @@ class CryoTransJob(BackgroundTask):
         self._status("training begins" if "n_steps" in message else "making frames")
 
     def _take_up_note(self, message: Message) -> None:
-        self._say_once(self.session.logger.info, said_by(message))
+        self._say_once(self._log, said_by(message))
 
     def _take_up_warning(self, message: Message) -> None:
-        self._say_once(self.session.logger.warning, said_by(message))
+        self._say_once(lambda text: self.session.logger.warning(f"CryoTRANS {self.name}: {text}"), said_by(message))
 
     def _say_once(self, say: Callable[[str], None], text: str) -> None:
         if self._frames is not None and self._frames.riders is not None:
@@ -168,23 +171,39 @@ class CryoTransJob(BackgroundTask):
         text = self._in_models(text)
         if text not in self._said:
             self._said.add(text)
-            say(f"CryoTRANS {self.name}: {text}")
+            say(text)
 
     def _in_models(self, text: str) -> str:
-        return in_models(text, {name: model for name, model in self._models.items() if not model.deleted})
+        text = in_models(text, {name: model for name, model in self._models.items() if not model.deleted})
+        return in_names(text, self._names)
+
+    def _log(self, text: str, is_html: bool = False) -> None:
+        """A short line; under a heading that says whose it is where the one before it was another's."""
+        session = self.session
+        if getattr(session, "cryotrans_speaker", None) is not self:
+            session.cryotrans_speaker = self
+            session.logger.info(f"<b>CryoTRANS {html.escape(self.name)}</b>", is_html=True)
+        session.logger.info(text, is_html=is_html)
 
     def _take_up_step(self, message: Message) -> None:
+        if self.stopping:
+            return  # the line says that it ends
         left = time_text(message["seconds_left"])
         n_steps = self._started_with["n_steps"]
-        step = f"{leg_text(message)}step {message['step']} of {n_steps}"
-        self._status(f"{step}, loss {message['loss']:.3g}, about {left} left")
+        self._status(f"{leg_text(message)}step {message['step']} of {n_steps}, about {left} left")
 
     def _take_up_checkpoint(self, message: Message) -> None:
-        n_steps = self._started_with["n_steps"]
-        self.session.logger.info(
-            f"CryoTRANS {self.name}: {leg_text(message)}step {message['step']} of {n_steps}, "
-            f"loss {message['loss']:.4g}, {time_text(message['seconds'])}"
-        )
+        reached = [
+            f"correlation {message['correlation']:.3f}" if _is_number(message.get("correlation")) else "",
+            f"resolution {message['resolution']:.1f} Å" if _is_number(message.get("resolution")) else "",
+        ]
+        step = f"{leg_text(message)}step {message['step']} of {self._started_with['n_steps']}"
+        self._log(", ".join(filter(None, [step, *reached, time_text(message["seconds"])])))
+
+    def stop(self) -> None:
+        """As in `BackgroundTask`; the status line says so."""
+        super().stop()
+        self._status("stopping: what is done is saved and opened")
 
     def _take_up_frame(self, message: Message) -> None:
         self._status(f"frame {message['number'] + 1} of {self._started_with['n_frames']}")
@@ -205,14 +224,14 @@ class CryoTransJob(BackgroundTask):
             if not self.is_waited_for:
                 self.session.logger.error(self.error)
             if self._trained is not None:  # all but the frames is there
-                self.session.logger.info(self._table(), is_html=True)
+                self._log(self._table(), is_html=True)
             self._log_links()
             return
         complete = self._framed is not None and self._framed["state"] == "finished"
         if complete and self._opens and not self.leaving and self._run.initial is not None:
             self._open()
         if self._trained is not None or self._framed is not None:
-            self.session.logger.info(self._table(), is_html=True)
+            self._log(self._table(), is_html=True)
         self._log_links()
 
     def _take_back(self) -> None:
@@ -246,9 +265,7 @@ class CryoTransJob(BackgroundTask):
         run = self._run
         name = self._frames.name
         self.series = open_series(self.session, self._frame_paths(), name, like=run.initial, level=self._frames.level)
-        for model in (run.initial, *run.between, run.target):
-            if model is not None:
-                model.display = False
+        show_alone(self.session, run, self.series)
         if self._frames.riders is not None and self._framed is not None:
             try:
                 atoms_path = Path(self._framed["atoms"]["path"])
@@ -262,26 +279,37 @@ class CryoTransJob(BackgroundTask):
         return [str(Path(self._framed["directory"], name)) for name in self._framed["files"]]
 
     def _table(self) -> str:
-        facts: dict[str, str] = {"Maps": self.name}
+        facts: dict[str, str] = {}  # as HTML
         if (trained := self._trained) is not None:
             facts["Steps"] = f"{leg_text(trained)}{trained['step']} of {trained['n_steps']} ({trained['state']})"
-            facts["Loss"] = f"{trained['loss']:.4g}"
-            facts["Mass outside the box"] = f"{trained['mass_outside']:.2%}"
+            if trained["loss"] >= 0:  # what is below zero by the transport's rounding tells nobody anything
+                facts["Loss"] = f"{trained['loss']:.3g}"
+            facts["Mass outside the box"] = f"{trained['mass_outside']:.2%}" if trained["mass_outside"] else ""
             facts["Time"] = f"{time_text(trained['seconds'])} on {trained['device']}"
             verdicts = [(end, verdict_text(end.get("verdict"))) for end in self._legs]
-            facts["Verdict"] = " ".join(f"Leg {end['leg']}: {text}" if "leg" in end else text for end, text in verdicts)
-        facts["Folder"] = str(self.folder)
+            texts = [f"Leg {end['leg']}: {text}" if "leg" in end else text for end, text in verdicts]
+            facts["Verdict"] = html.escape(self._in_models(" ".join(texts)))
+        facts["Folder"] = html.escape(shortened(self.folder))
         if trained is not None:
             folders = [f"leg_{end['leg']}" for end in self._legs if "leg" in end]
-            facts["Files"] = ", ".join([*(folders or ["net.pt", "loss.log"]), "run.json", "worker.log"])
+            facts["Files"] = ", ".join([*self._report_links(), *(folders or ["net.pt"]), "run.json", "worker.log"])
         if (framed := self._framed) is not None:
-            names = framed["files"]
-            facts["Frames"] = f"{len(names)} in {framed['directory']}" if names else "none"
+            names, folder = framed["files"], Path(framed["directory"])
+            inside = folder.name if folder.parent == self.folder else shortened(folder)
+            facts["Frames"] = f"{len(names)} in {html.escape(inside)}" if names else "none"
             facts["Made with"] = self._weights.name if self._weights is not None and not self._legs else ""
             if trained is None and framed["mass_outside"]:
                 facts["Mass outside the box"] = f"{framed['mass_outside']:.2%}"
-            facts.update(self._facts_of_atoms(framed))
-        return table([f"<b>{key}</b>", html.escape(text)] for key, text in facts.items() if text)
+            facts.update({name: html.escape(text) for name, text in self._facts_of_atoms(framed).items()})
+        return table([f"<b>{key}</b>", text] for key, text in facts.items() if text)
+
+    def _report_links(self) -> list[str]:
+        """The report, or one for each leg, of those that are there."""
+        folders = [f"leg_{end['leg']}" if "leg" in end else "" for end in self._legs]
+        reports = [Path(folder, "report.html") for folder in folders]
+        return [
+            link(f"open {quoted(self.folder / path)}", str(path)) for path in reports if (self.folder / path).is_file()
+        ]
 
     def _facts_of_atoms(self, framed: Message) -> dict[str, str]:
         assert self._frames is not None
@@ -337,7 +365,11 @@ class CryoTransJob(BackgroundTask):
         if self._training is not None and not self._all_is_trained and self._run.can_go_on:
             lines.append(f"Go on training: {link(f'cryotrans resume {quoted(self.folder)}')}")
         if lines:
-            self.session.logger.info("<br>".join(lines), is_html=True)
+            self._log("<br>".join(lines), is_html=True)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def verdict_text(verdict: object) -> str:

@@ -16,9 +16,22 @@ def quoted(path: str | Path) -> str:
     return f'"{text}"' if ";" in text and text[0] not in "\"'" else text  # which would end the command
 
 
+def shortened(path: Path) -> str:
+    """A folder as people write it: from their home on."""
+    home = Path.home()
+    return str(Path("~", path.relative_to(home))) if home in path.parents else str(path)
+
+
 def link(command: str, text: str | None = None) -> str:
     """A link that runs a command; by default it shows the command."""
     return f'<a href="cxcmd:{urllib.parse.quote(command)}">{html.escape(command if text is None else text)}</a>'
+
+
+def file_link(path: Path) -> str:
+    """A link on a file's name that opens it with what opens such files."""
+    return (
+        f'<a href="{html.escape(path.as_uri())}">{html.escape(path.name)}</a> in {html.escape(shortened(path.parent))}'
+    )
 
 
 def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:

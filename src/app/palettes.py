@@ -12,6 +12,7 @@ residual.mrc        density of the target that no motion explains, map units of 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from chimerax.map import Volume
 
 from .markup import quoted
 
+_STEPS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)  # at which a range may end
 _PERCENTILE = 98  # of the values on the surface: a few odd ones do not take the colours from all others
 
 
@@ -49,7 +51,9 @@ MEASURES = {
     "partner": Measure("without_partner.mrc", "No partner (1)", ("#f4f4f4", "#f4f4f4", "#d9772b")),
     "witness": Measure("witness.mrc", "Docked elsewhere (Å)", ("#f4f4f4", "#e08214", "#7f2704")),
     "confidence": Measure("confidence.mrc", "Confidence (1: full)", ("#5a1a00", "#e08214", "#f4f4f4"), end=1.0),
-    "residual": Measure("residual.mrc", "Unexplained density", ("#7b3f98", "#f4f4f4", "#1f7f44"), 0.0),
+    "residual": Measure(
+        "residual.mrc", "Unexplained density (+ missing, − too much)", ("#7b3f98", "#f4f4f4", "#1f7f44"), 0.0
+    ),
 }
 
 
@@ -103,5 +107,26 @@ def _limits(values: Volume, surfaces: list[Any], middle: float | None) -> tuple[
     found = [values.interpolated_values(surface.vertices, surface.scene_position) for surface in surfaces]
     zero = 0.0 if middle is None else middle
     reach = float(np.percentile(np.abs(np.concatenate(found) - zero), _PERCENTILE))
-    reach = max(reach, 1e-3 * abs(zero)) or 1.0
+    reach = _round(max(reach, 1e-3 * abs(zero)) or 1.0)
     return (zero if middle is None else zero - reach), zero + reach
+
+
+def _round(reach: float) -> float:
+    """A number of one or two digits near it, a little above rather than below."""
+    size: float = 10.0 ** math.floor(math.log10(reach))
+    return (
+        next(step for step in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0) if step >= 0.97 * reach / size) * size
+    )
+
+
+def key_labels(stops: Sequence[float]) -> list[str]:
+    """What a colour key says beside colours that stand for these values: no more than it needs to be read.
+
+    At equal distances the first, the last, and one in the middle; else all, since then they say where colours lie.
+    """
+    texts = [f"{stop:.3g}" for stop in stops]
+    distances = np.diff(stops)
+    if len(stops) > 3 and np.allclose(distances, distances[0], rtol=1e-3):
+        last = len(stops) - 1
+        return [text if i in (0, last) or 2 * i == last else "" for i, text in enumerate(texts)]
+    return texts

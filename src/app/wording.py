@@ -69,5 +69,10 @@ def in_models(text: str, models: Mapping[str, Any]) -> str:
     return _MAP_FILE.sub(lambda file: _model_text(models[file[0]]) if file[0] in models else file[0], text)
 
 
+def in_names(text: str, names: Mapping[str, str]) -> str:
+    """The same with the names of models that are not open any more."""
+    return _MAP_FILE.sub(lambda file: names.get(file[0], file[0]), text)
+
+
 def _model_text(model: Any) -> str:
     return f"#{model.id_string} {model.name}"

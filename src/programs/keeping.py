@@ -95,7 +95,7 @@ def run_training(
             training.update()
             training.evaluate()
             reporter.step(training.step, keeper.last_loss)
-        keeper.finish()
+        keeper.finish(stop.in_haste)
     except BrokenPipeError:
         keeper.save(keeper.last_state(), weights=FINAL_WEIGHTS)
         raise
@@ -198,11 +198,11 @@ class _Keeper:
         """The state of a run that ends now."""
         return "finished" if self._training.finished else "stopped"
 
-    def finish(self) -> None:
-        """The last save, and what to do next."""
+    def finish(self, in_haste: bool = False) -> None:
+        """The last save, and what to do next; without the conclusion of a run that is to be resumed, if in haste."""
         state = self.last_state()
         self.save(state, weights=FINAL_WEIGHTS)
-        if self._content["reports"]:
+        if self._content["reports"] and not (in_haste and state == "stopped"):
             if state == "finished":
                 self._ask_witness()
             self._conclude()

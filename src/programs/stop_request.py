@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+IN_HASTE = b"leave"  # see `StopRequest.in_haste`
+
 
 class Stopped(Exception):
     """A stop was asked for where it takes effect at once."""
@@ -24,6 +26,7 @@ class StopRequest:
     def __init__(self) -> None:
         self._signal = 0
         self._input_closed = False
+        self.in_haste = False  # "leave" stood on standard input: save, and leave the conclusion to resuming
         self._at_once = False
         self._interrupts_itself = False
 
@@ -83,8 +86,8 @@ class StopRequest:
     def _wait_for_end_of_input(self) -> None:
         # The file number, not sys.stdin: its lock would hold up the interpreter's end.
         with contextlib.suppress(OSError):
-            while os.read(0, 4096):
-                pass
+            while read := os.read(0, 4096):
+                self.in_haste = self.in_haste or IN_HASTE in read
         self._input_closed = True
         if self._at_once:
             self._interrupts_itself = True

@@ -79,7 +79,7 @@ def test_train_opens_the_trajectory(session, run, home, pair):
     text = "\n".join(session.test_log.texts("info"))
     assert "#1 A at level 0.5 to #2 B at level 0.5, 20 steps" in text
     assert str(job.folder) in text and "interpolation" in text
-    assert len(re.findall(r"CryoTRANS A → B: step \d+ of 20, loss", text)) == 11  # every tenth of the run, and step 0
+    assert len(re.findall(r"step \d+ of 20, correlation 0\.\d+, resolution", text)) == 11  # every tenth, and step 0
     assert "20 of 20 (finished)" in text and "on cpu" in text
     assert f"cxcmd:vseries%20play%20%23{job.series.id_string}" in text
 

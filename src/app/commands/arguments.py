@@ -25,6 +25,7 @@ from chimerax.core.commands import (
 )
 from chimerax.core.errors import UserError
 from chimerax.map.mapargs import MapArg, MapsArg
+from chimerax.map_series import MapSeries
 
 from ...engine.options.option import Option
 from ..masks import MaskArg
@@ -47,6 +48,28 @@ class DeviceArg(Annotation):
         return token, text, rest
 
 
+class OneMapArg(MapArg):
+    """One map; a whole series is told how to name a frame."""
+
+    @staticmethod
+    def parse(text: str, session: Any) -> tuple[Any, str, str]:
+        maps, used, rest = MapsArg.parse(text, session)
+        _refuse_series(maps, used)
+        return MapArg.parse(text, session) if len(maps) != 1 else (maps[0], used, rest)
+
+
+def _refuse_series(maps: list[Any], used: str) -> None:
+    """A series by its own number stands for all of its frames, which nobody means."""
+    typed = re.findall(rf"#!?({_ID})", used)
+    for series in {volume.parent for volume in maps if isinstance(volume.parent, MapSeries)}:
+        if series.id_string in typed and len(series.maps) > 1:
+            last = next(frame for frame in reversed(series.maps) if frame is not None)
+            raise UserError(
+                f"#{series.id_string} {series.name} is a series of {len(series.maps)} frames, where one map is wanted. "
+                f"Name a frame, such as #{last.id_string}."
+            )
+
+
 _ID = r"\d+(?:\.\d+)*"  # of a model, as 2 or 2.1
 
 
@@ -58,6 +81,7 @@ class MapsInOrderArg(Annotation):
     @classmethod
     def parse(cls, text: str, session: Any) -> tuple[list[Any], str, str]:
         maps, used, rest = MapsArg.parse(text, session)
+        _refuse_series(maps, used)
         if re.fullmatch(rf"#!?{_ID}([,#]+{_ID})+", used.strip()):
             numbers = re.findall(_ID, used)
             maps = [MapArg.parse(f"#{number}", session)[0] for number in numbers]

@@ -7,6 +7,7 @@ from typing import Any
 from chimerax.core.errors import UserError
 
 from ...engine.errors import InputError
+from ..alone import show_alone
 from ..coloring import drop_key, grid_of, map_path, place_of, shown_surfaces, subject_of
 from ..domains import Domains, color_residues, color_zones, draw_axes, residues_of, structures_in
 from ..domains_table import domains_table
@@ -38,6 +39,7 @@ def domains(
             f"first, as with fitmap #{model.id_string} inMap #{subject.volume.id_string}"
         )
     color_zones(shown_surfaces(session, subject.volume), found)
+    show_alone(session, subject.run, subject.volume)
     drop_key(session)
     for structure, lying in residues:
         color_residues(session, structure, lying, found)

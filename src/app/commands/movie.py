@@ -8,7 +8,7 @@ from typing import Any
 
 from chimerax.core.errors import UserError
 
-from ..markup import link, quoted
+from ..markup import file_link, link, quoted
 from ..movie import SECONDS, Rotation, record_movie
 from ..volumes import model_text
 from .folders import file_name
@@ -23,7 +23,7 @@ def movie(
     oscillate: bool = False,
     size: tuple[int, int] | None = None,
     seconds: float = SECONDS,
-) -> Path:
+) -> str:
     """Record a volume series, with the commands that do it beside the movie."""
     if len(series) != 1:
         raise UserError(f"One volume series is wanted, as vseries play takes it, got {len(series)}.")
@@ -31,8 +31,8 @@ def movie(
     path = Path(file if file is not None else file_name(wanted.name) + ".mp4").expanduser().absolute()
     script = record_movie(session, wanted, path, model, rotate, oscillate, size, seconds)
     session.logger.info(
-        f"Movie of {html.escape(model_text(wanted))}: {html.escape(str(path))}. The commands that recorded it, to "
+        f"Movie of {html.escape(model_text(wanted))}: {file_link(path)}. The commands that recorded it, to "
         f"change and to run again: {link(f'open {quoted(script)}')}",
         is_html=True,
     )
-    return path
+    return str(path)  # ChimeraX may be asked for it as JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,9 @@ def predict(
         name=name,
         riders=riders,
     )
-    place = Run(trained.folder if trained is not None else folder, initial)
+    place = Run(folder, initial)
+    if trained is not None:
+        place = dataclasses.replace(trained, initial=initial, task=None, made=None)
     job = CryoTransJob(session, _way(initial, trained, reverse), place, python, None, wanted, maps=maps)
     waited = run_task(session, job, wait)
     return job.series if waited else job

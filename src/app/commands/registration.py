@@ -24,14 +24,14 @@ from chimerax.core.commands import (
     TupleOf,
     register,
 )
-from chimerax.map.mapargs import MapArg, MapsArg
+from chimerax.map.mapargs import MapsArg
 from chimerax.map_series.vseries_command import SeriesArg
 
 from ...engine.options.prediction import PREDICTION
 from ...engine.options.training import TRAINING
 from ..movie import RotationArg
 from ..palettes import MEASURES, PaletteArg
-from .arguments import COUNT, FRAMES, PIXELS, POSITIVE, DeviceArg, MapsInOrderArg, keywords_of
+from .arguments import COUNT, FRAMES, PIXELS, POSITIVE, DeviceArg, MapsInOrderArg, OneMapArg, keywords_of
 from .arrows import arrows
 from .color import color
 from .demo import demo
@@ -52,7 +52,7 @@ class _Command(NamedTuple):
 _TRAIN_KEYWORDS = [
     ("to", MapsInOrderArg),
     *keywords_of(TRAINING),
-    ("validate", MapArg),
+    ("validate", OneMapArg),
     ("frames", FRAMES),
     ("open", BoolArg),
     ("wait", BoolArg),
@@ -92,7 +92,7 @@ COMMANDS = {
     "cryotrans train": _Command(
         train,
         {
-            "required": [("initial", MapArg)],
+            "required": [("initial", OneMapArg)],
             "keyword": _TRAIN_KEYWORDS,
             "required_arguments": ["to"],
             "synopsis": "Learn the flow that carries one map onto another",
@@ -101,7 +101,7 @@ COMMANDS = {
     "cryotrans predict": _Command(
         predict,
         {
-            "required": [("initial", MapArg)],
+            "required": [("initial", OneMapArg)],
             "keyword": _PREDICT_KEYWORDS,
             "synopsis": "Open the trajectory of a trained flow as a volume series",
         },

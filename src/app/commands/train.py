@@ -11,9 +11,19 @@ from ...engine.errors import InputError
 from ...engine.maps.density_map import DensityMap
 from ...engine.options.training import TRAINING, check_together
 from ..job import CryoTransJob
+from ..markup import link
 from ..masks import own_mask
 from ..segments import segments_on
-from ..volumes import density_map_of, density_map_on, doubts_before, level_of, model_text
+from ..volumes import (
+    check_level,
+    density_map_of,
+    density_map_on,
+    doubts_before,
+    level_of,
+    model_text,
+    shown_level,
+    suggested_level,
+)
 from ..wording import in_keywords
 from ..worker_python import find_python
 from .beginning import begin
@@ -59,6 +69,7 @@ def train(
         said["n_domains"] = domains
     else:
         segments = domains
+    _ask_for_levels(session, initial, targets, said)
     level = level_of(initial, said.get("initial_level"), "level")
     to_levels = [level_of(target, said.get("target_level"), "toLevel") for target in targets]
     if len(targets) > 1:
@@ -121,6 +132,30 @@ def train(
         + f"All is kept in {folder}. {INTERPOLATION}"
     )
     return begin(session, run, python, training, level, frames, device, open, wait, maps)
+
+
+def _ask_for_levels(session: Any, initial: Any, targets: list[Any], said: dict[str, Any]) -> None:
+    """Refuse maps that show no surface, as in image style, all at once, with the command that has their levels."""
+    ends = {"level": ([initial], said.get("initial_level")), "toLevel": (targets, said.get("target_level"))}
+    lacking = [
+        volume
+        for volumes, level in ends.values()
+        for volume in volumes
+        if level is None and shown_level(volume) is None
+    ]
+    if len(lacking) < 2:
+        return  # `level_of` says it of one
+    for volume in lacking:
+        check_level(volume, suggested_level(volume), "level")  # a map without density is told so
+    levels = {name: level or suggested_level(volumes[-1]) for name, (volumes, level) in ends.items()}
+    ids = ",".join(target.id_string for target in targets)
+    typed = " ".join(f"{name} {level:.3g}" for name, level in levels.items())
+    command = f"cryotrans train #{initial.id_string} to #{ids} {typed}"
+    session.logger.info(f"With levels that keep the highest 1 % of the voxels: {link(command)}", is_html=True)
+    raise UserError(
+        f"{' and '.join(map(model_text, lacking))} show no surface whose level could be taken. Show both as surfaces, "
+        f"or give the levels: {command}"
+    )
 
 
 def _check_overlap(initial: Any, target: Any, target_map: DensityMap, level: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from typing import Any, NamedTuple
 
@@ -49,6 +51,17 @@ class Run(NamedTuple):
 
     def texts(self, key: str) -> list[str]:
         return [str(text) for text in self.content.get(key) or []]
+
+
+def names_of_models(run: RunDirectory) -> dict[str, str]:
+    """What the user calls the maps, by the files that ChimeraX has made of them for a run; {} of a run from files."""
+    for folder in (run.path, run.path.parent):  # a leg's run lies in that of all legs
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            described = json.loads((folder / "maps" / "models.json").read_text(encoding="utf-8"))
+            targets = [str(model["name"]) for model in (*described.get("between", ()), described["target"])]
+            files = [f"target_{number}.mrc" for number in range(1, len(targets) + 1)] if targets[1:] else ["target.mrc"]
+            return {"initial.mrc": str(described["initial"]["name"]), **dict(zip(files, targets))}
+    return {}
 
 
 def read_run(run: RunDirectory, initial: DensityMap, step: int | None) -> Run:

@@ -6,6 +6,7 @@ from outside, such as file names, is escaped.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from ...engine.maps.grids import assume_grid_of, on_grid_of
 from ...engine.maps.mrc_file import read_map
 from ...engine.maps.preparation import above_level
 from ..provenance import digest
-from .contents import Motion, read_run
+from .contents import Motion, names_of_models, read_run
 from .domains import domains_section
-from .page import is_report, page
+from .page import escaped, is_report, page
 from .regions import regions_section
 from .sections import (
     figures_section,
@@ -39,6 +40,7 @@ from .sections import (
 from .witness import witness_section
 
 REPORT_FILE = "report.html"
+_MAP_FILE = re.compile(r"(?<![\w/\\])(?:initial|target(?:_\d+)?)\.mrc\b")  # but where a path stands
 NO_MATPLOTLIB = (
     "No report is written: it needs matplotlib. Install it into the Python at work (pip install matplotlib)."
 )
@@ -57,7 +59,7 @@ def write_report(
     """Write the report of a run, in the place of an earlier one.
 
     Read from the run's directory are run.json (of which `notes` and `warnings`, lists of sentences, may be missing),
-    metrics.csv, fsc.csv and loss.log.
+    metrics.csv, fsc.csv and loss.log; of a run from ChimeraX also maps/models.json.
 
     Args:
         path: report.html.
@@ -103,7 +105,10 @@ def write_report(
         run_section(told, float(blur)),
     ]
     # File names may hold bytes that are not UTF-8: these are shown as escapes.
-    write_atomically(path, page(_title(told.content), sections).encode(errors="backslashreplace"))
+    text = page(_title(told.content), sections)
+    names = names_of_models(run)
+    text = _MAP_FILE.sub(lambda file: escaped(names.get(file[0], file[0])), text)
+    write_atomically(path, text.encode(errors="backslashreplace"))
     return f"Verdict: {told.verdict.word}. {told.verdict.reasons[0]} The report is {path}."
 
 
