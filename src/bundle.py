@@ -21,12 +21,27 @@ class _CryoTransAPI(BundleAPI):
         register_command(command_info.name, logger)
 
     @staticmethod
+    def start_tool(session: Any, bundle_info: Any, tool_info: Any) -> Any:
+        from .app.panel.window import panel_of
+
+        return panel_of(session)
+
+    @staticmethod
+    def run_provider(session: Any, name: str, manager: Any, **kw: Any) -> Any:
+        """The button of the toolbar."""
+        from .app.panel.window import panel_of
+
+        return panel_of(session)
+
+    @staticmethod
     def initialize(session: Any, bundle_info: Any) -> None:
         from .app import in_step, runs, series
+        from .app.panel import remembered
 
         runs.attend_sessions(session)
         series.attend_sessions(session)
         in_step.attend_sessions(session)
+        remembered.attend_sessions(session)
 
 
 bundle_api = _CryoTransAPI()

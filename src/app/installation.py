@@ -57,7 +57,7 @@ class Installation(BackgroundTask):
         super().__init__(session, "installation")
         self.python = python if python is not None else python_of(folder)  # type: ignore[arg-type]
         self._folder = folder if python is None else None
-        self._device = ""
+        self.line = ""  # the latest one of what is printed
 
     def work(self) -> None:
         if self._folder is None and (trouble := trouble_with(self.python)) is not None:
@@ -118,7 +118,8 @@ class Installation(BackgroundTask):
         logger = self.session.logger
         if message["event"] == "line":
             logger.info(message["text"].rstrip())
-            logger.status(f"CryoTRANS installation: {message['text'].strip()[:80]}")
+            self.line = message["text"].strip()[:80]
+            logger.status(f"CryoTRANS installation: {self.line}")
         elif message["event"] == "warning" or (message["event"] == "note" and "Computing on" in message["text"]):
             logger.info(said_by(message))  # of two steps there is no verdict, and their folder is about to go
         elif message["event"] == "tried" and message["end"] is not None and message["end"]["state"] == "finished":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import html
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -23,13 +22,16 @@ from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
 from .alone import show_alone
 from .background import BackgroundTask, Message
+from .course import checkpoint_text, leg_text, time_text, verdict_text
 from .markup import link, quoted, shortened, table
 from .riders import ATTRIBUTE, CONFIDENCE, FILE, Riders
 from .runs import Run, free_folder, open_command, runs_of
 from .settings import user_settings
 from .volumes import model_text
-from .wording import in_keywords, in_models, in_names, said_by
+from .wording import in_models, in_names, said_by
 from .worker_python import environment, look_for_python, tell_how_to_install, worker_command
+
+PROGRESS = "CryoTRANS progress"  # trigger of the session, with (job, message); the message None at the end
 
 
 class Frames(NamedTuple):
@@ -102,6 +104,10 @@ class CryoTransJob(BackgroundTask):
         self._models = run.models_by_file()
         self._names = run.names_by_file()
         self._said: set[str] = set()  # by both programs, worth saying once
+        self.checkpoints: list[Message] = []  # of the training, for who shows its course
+        self.present: Message = {}  # the latest step, note or frame
+        if not session.triggers.has_trigger(PROGRESS):
+            session.triggers.add_trigger(PROGRESS)
 
     # On the task's thread
 
@@ -151,6 +157,7 @@ class CryoTransJob(BackgroundTask):
         take_up = getattr(self, f"_take_up_{message['event']}", None)
         if take_up is not None:
             take_up(message)
+            self.session.triggers.activate_trigger(PROGRESS, (self, message))
 
     def _take_up_no_python(self, message: Message) -> None:
         tell_how_to_install(self.session)
@@ -192,13 +199,19 @@ class CryoTransJob(BackgroundTask):
         n_steps = self._started_with["n_steps"]
         self._status(f"{leg_text(message)}step {message['step']} of {n_steps}, about {left} left")
 
+    @property
+    def verdict(self) -> dict[str, Any] | None:
+        """Of the training, of its last leg; None before its end."""
+        return self._trained.get("verdict") if self._trained is not None else None
+
+    @property
+    def n_steps(self) -> int | None:
+        """How many there may be."""
+        return self._started_with.get("n_steps")
+
     def _take_up_checkpoint(self, message: Message) -> None:
-        reached = [
-            f"correlation {message['correlation']:.3f}" if _is_number(message.get("correlation")) else "",
-            f"resolution {message['resolution']:.1f} Å" if _is_number(message.get("resolution")) else "",
-        ]
-        step = f"{leg_text(message)}step {message['step']} of {self._started_with['n_steps']}"
-        self._log(", ".join(filter(None, [step, *reached, time_text(message["seconds"])])))
+        self.checkpoints.append(message)
+        self._log(checkpoint_text(message, self._started_with["n_steps"]))
 
     def stop(self) -> None:
         """As in `BackgroundTask`; the status line says so."""
@@ -216,6 +229,13 @@ class CryoTransJob(BackgroundTask):
             self._framed = message
 
     def finish(self) -> None:
+        session = self.session
+        try:
+            self._conclude()
+        finally:
+            session.triggers.activate_trigger(PROGRESS, (self, None))
+
+    def _conclude(self) -> None:
         self._status("")
         self._take_back()
         self._run.forget_closed()
@@ -366,29 +386,3 @@ class CryoTransJob(BackgroundTask):
             lines.append(f"Go on training: {link(f'cryotrans resume {quoted(self.folder)}')}")
         if lines:
             self._log("<br>".join(lines), is_html=True)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def verdict_text(verdict: object) -> str:
-    """The worker's verdict, a word and sentences that say why; "" if it gave none."""
-    if not isinstance(verdict, dict) or not verdict.get("word"):
-        return ""
-    sentences = [f"The morph is {verdict['word']}.", *verdict.get("reasons", ())]
-    if advice := verdict.get("advice"):
-        sentences += ["What to do next:", *(in_keywords(str(text)) for text in advice)]
-    return " ".join(sentences)
-
-
-def leg_text(message: Mapping[str, object]) -> str:
-    """ "leg 1 of 3, " on the way through several conformations, else ""."""
-    return f"leg {message['leg']} of {message['n_legs']}, " if "leg" in message else ""
-
-
-def time_text(seconds: float) -> str:
-    """ "40 s", "3 min", "2.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

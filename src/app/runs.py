@@ -33,9 +33,7 @@ from .background import BackgroundTask
 from .markup import quoted
 from .settings import remember_run, user_settings
 
-_MAP_FILES = re.compile(
-    r"(initial|validation|segments|(initial|target)_mask|half_[12]|target(_\d+)?)\.mrc|models\.json"
-)
+MAP_FILES = re.compile(r"(initial|validation|segments|(initial|target)_mask|half_[12]|target(_\d+)?)\.mrc|models\.json")
 _METADATA_KEY = "CryoTRANS runs"
 
 
@@ -171,7 +169,7 @@ class Run:
             return
         maps = self.initial_path.parent
         with contextlib.suppress(OSError):
-            for path in [path for path in maps.iterdir() if _MAP_FILES.fullmatch(path.name)]:
+            for path in [path for path in maps.iterdir() if MAP_FILES.fullmatch(path.name)]:
                 path.unlink()
         remove_empty([*self.made, maps])
 

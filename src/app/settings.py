@@ -30,3 +30,10 @@ def remember_run(session: Any, folder: Path) -> None:
     settings = user_settings(session)
     others = [other for other in settings.recent_runs if other != str(folder)]
     settings.recent_runs = [str(folder), *others][:_N_RECENT]
+
+
+def forget_run(session: Any, folder: Path) -> None:
+    """Take a run's folder out of the recent ones."""
+    settings = user_settings(session)
+    if str(folder) in settings.recent_runs:
+        settings.recent_runs = [other for other in settings.recent_runs if other != str(folder)]

@@ -17,7 +17,8 @@ from chimerax.surface.colorvol import volume_coloring
 
 from chimerax.cryotrans.app import coloring
 from chimerax.cryotrans.app.arrows import arrows_of
-from chimerax.cryotrans.app.job import CryoTransJob, verdict_text
+from chimerax.cryotrans.app.course import verdict_text
+from chimerax.cryotrans.app.job import CryoTransJob
 from chimerax.cryotrans.app.palettes import MEASURES, key_labels
 from chimerax.cryotrans.app.runs import Run, runs_of
 from chimerax.cryotrans.app.series import open_series

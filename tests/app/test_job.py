@@ -22,8 +22,9 @@ from processes import exists
 from chimerax.cryotrans.app import background
 from chimerax.cryotrans.app.background import BackgroundTask
 from chimerax.cryotrans.app.commands import train as train_command
+from chimerax.cryotrans.app.course import time_text
 from chimerax.cryotrans.app.failures import sentence_for
-from chimerax.cryotrans.app.job import CryoTransJob, time_text
+from chimerax.cryotrans.app.job import CryoTransJob
 from chimerax.cryotrans.app.runs import Run, runs_of
 from chimerax.cryotrans.app.settings import user_settings
 from chimerax.cryotrans.app.wording import keyword, said_by

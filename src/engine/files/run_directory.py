@@ -77,7 +77,7 @@ class RunDirectory:
         with self.locked():
             self.check_free(overwrite)
             try:
-                self._clear()
+                self.clear()
             except OSError as error:
                 raise self._cannot_be_written(error) from error
             yield
@@ -277,7 +277,12 @@ class RunDirectory:
         legs = self.read().get("legs", [])
         return [self.path / leg for leg in legs if isinstance(leg, str) and _LEG.fullmatch(leg)]
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Remove the files of the run that is here, and those alone.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
         own, _ = self._present()
         legs = self._legs() if own else []
         # What says whose the files are goes last, so that the rest can be told if this breaks off.

@@ -1,0 +1,45 @@
+"""The course of a run in words: how far it is, how long it takes, what is thought of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .wording import in_keywords
+
+
+def checkpoint_text(message: Mapping[str, Any], n_steps: int) -> str:
+    """What the worker tells of a checkpoint; not the loss, which means another thing in each stage."""
+    reached = [
+        f"correlation {message['correlation']:.3f}" if _is_number(message.get("correlation")) else "",
+        f"resolution {message['resolution']:.1f} Å" if _is_number(message.get("resolution")) else "",
+    ]
+    step = f"{leg_text(message)}step {message['step']} of {n_steps}"
+    return ", ".join(filter(None, [step, *reached, time_text(message["seconds"])]))
+
+
+def verdict_text(verdict: object) -> str:
+    """The worker's verdict, a word and sentences that say why; "" if it gave none."""
+    if not isinstance(verdict, dict) or not verdict.get("word"):
+        return ""
+    sentences = [f"The morph is {verdict['word']}.", *verdict.get("reasons", ())]
+    if advice := verdict.get("advice"):
+        sentences += ["What to do next:", *(in_keywords(str(text)) for text in advice)]
+    return " ".join(sentences)
+
+
+def leg_text(message: Mapping[str, object]) -> str:
+    """ "leg 1 of 3, " on the way through several conformations, else ""."""
+    return f"leg {message['leg']} of {message['n_legs']}, " if "leg" in message else ""
+
+
+def time_text(seconds: float) -> str:
+    """ "40 s", "3 min", "2.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -1,0 +1,261 @@
+"""The tool "CryoTRANS": two maps, one button, what comes of it.
+
+It only types commands, so that the Log shows what was done and a script can do the same.  Its parts are widgets of
+their own (parts.py, runs_list.py, curves.py); content.py says what stands in them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chimerax.core.commands import run as run_command
+from chimerax.core.errors import UserError
+from chimerax.core.tools import ToolInstance
+from Qt.QtCore import QTimer
+from Qt.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from ..course import time_text
+from ..job import PROGRESS, CryoTransJob
+from ..markup import quoted
+from ..runs import runs_of
+from .content import buttons_after, chosen_pair, fields, open_maps, outlook_text, said_of, train_command
+from .curves import Curves
+from .first_time import FirstTime
+from .parts import Folded, MapMenu, OptionsForm, Result
+from .remembered import TOOL_NAME
+from .runs_list import RunsList
+
+_MILLISECONDS = 700  # from one look at the maps' levels and names to the next
+_EVENTS = ("add models", "remove models")
+
+
+class CryoTransTool(ToolInstance):
+    """One to a session.  What it holds goes into the session's metadata, as of all of this bundle: see series.py."""
+
+    SESSION_ENDURING = False
+    SESSION_SAVE = False
+    help = "help:user/commands/cryotrans.html#panel"
+
+    def __init__(self, session: Any, tool_name: str = TOOL_NAME) -> None:
+        super().__init__(session, tool_name)
+        from chimerax.ui import MainToolWindow
+
+        self._initial: Any = None
+        self._target: Any = None
+        self._job: CryoTransJob | None = None
+        self.tool_window = MainToolWindow(self)
+        self._build(self.tool_window.ui_area)
+        self.tool_window.manage(placement="side")
+        self._handlers = [session.triggers.add_handler(name, self._on_models) for name in _EVENTS]
+        if not session.triggers.has_trigger(PROGRESS):
+            session.triggers.add_trigger(PROGRESS)
+        self._handlers.append(session.triggers.add_handler(PROGRESS, self._on_progress))
+        self._timer = QTimer(self.tool_window.ui_area)
+        self._timer.timeout.connect(self._look)
+        self._timer.start(_MILLISECONDS)
+        running = [job for job in session.tasks.find_by_class(CryoTransJob) if not job.done]
+        if running:
+            self._take(running[-1])
+        self._look()
+
+    def _build(self, area: Any) -> None:
+        outer = QVBoxLayout(area)
+        outer.setContentsMargins(0, 0, 0, 0)
+        scroll = QScrollArea(area)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        outer.addWidget(scroll)
+        inside = QWidget()
+        scroll.setWidget(inside)
+        layout = QVBoxLayout(inside)
+        layout.setContentsMargins(8, 6, 8, 6)
+        self.first_time = FirstTime(self.session, self._type)
+        layout.addWidget(self.first_time.widget)
+        self.initial_menu = MapMenu("Initial", "The map that is carried: the sharper one", self._choose_initial)
+        self.target_menu = MapMenu(
+            "Target", "The map of another conformation that it is carried onto", self._choose_target
+        )
+        layout.addWidget(self.initial_menu.widget)
+        layout.addWidget(self.target_menu.widget)
+        self.outlook = QLabel()
+        self.outlook.setWordWrap(True)
+        layout.addWidget(self.outlook)
+        layout.addLayout(self._row_of_buttons())
+        self.form = OptionsForm(fields(), self._look)
+        self.options = Folded("Options", self.form.widget)
+        layout.addWidget(self.options.widget)
+        self.bar = QProgressBar()
+        self.state = QLabel()
+        self.state.setWordWrap(True)
+        self.curves = Curves()
+        for widget in (self.bar, self.state, self.curves.widget):
+            widget.hide()
+            layout.addWidget(widget)
+        self.result = Result(self._type)
+        layout.addWidget(self.result.widget)
+        self.runs = RunsList(self.session, self._type)
+        self.runs_folded = Folded("Runs", self.runs.widget, self.runs.refresh)
+        layout.addWidget(self.runs_folded.widget)
+        layout.addStretch(1)
+
+    def _row_of_buttons(self) -> Any:
+        row = QHBoxLayout()
+        self.train = QPushButton("Train")
+        self.train.setDefault(True)
+        self.train.clicked.connect(self._train_or_stop)
+        self.show_now = QPushButton("Show now")
+        self.show_now.setToolTip("Open the trajectory of the best checkpoint so far; the training goes on")
+        self.show_now.clicked.connect(self._show_now)
+        self.show_now.hide()
+        swap = QPushButton("Swap maps")
+        swap.setToolTip("The way back: the target becomes the initial map")
+        swap.clicked.connect(self._swap)
+        about = QPushButton("Help")
+        about.clicked.connect(self.display_help)
+        for button in (self.train, self.show_now, swap, about):
+            row.addWidget(button)
+        row.addStretch(1)
+        return row
+
+    # What the user does
+
+    def _choose_initial(self, volume: Any) -> None:
+        if volume is self._target:
+            self._target = self._initial
+        self._initial = volume
+        self._look()
+
+    def _choose_target(self, volume: Any) -> None:
+        if volume is self._initial:
+            self._initial = self._target
+        self._target = volume
+        self._look()
+
+    def _swap(self) -> None:
+        self._initial, self._target = self._target, self._initial
+        self._look()
+
+    def _train_or_stop(self) -> None:
+        if self._runs_now():
+            assert self._job is not None
+            self._type(f"cryotrans stop {quoted(self._job.folder)}")
+            return
+        job = self._type(train_command(self._initial, self._target, self.form.chosen()))
+        if isinstance(job, CryoTransJob):
+            self._take(job)
+
+    def _show_now(self) -> None:
+        assert self._job is not None
+        initial = runs_of(self.session).find(self._job.folder)
+        model = initial.initial if initial is not None else None
+        if model is not None and not model.deleted:
+            self._type(f"cryotrans predict #{model.id_string} run {quoted(self._job.folder)}")
+
+    def _type(self, command: str) -> Any:
+        """Run a command as if it had been typed; what is wrong with it is said here and in the Log."""
+        try:
+            return run_command(self.session, command)
+        except UserError as error:
+            self._say(str(error))
+            self.session.logger.error(str(error))
+            return None
+
+    # What it shows
+
+    def _look(self) -> None:
+        """Bring menus, pictures and the outlook up to what is open and shown now; cheap if nothing has changed."""
+        if self.session is None:
+            return
+        maps = open_maps(self.session)
+        self._initial, self._target = chosen_pair(maps, self._initial, self._target)
+        self.initial_menu.show(maps, self._initial)
+        self.target_menu.show(maps, self._target)
+        options = self.form.chosen()
+        state = (*(menu.look for menu in (self.initial_menu, self.target_menu)), tuple(options.items()))
+        if getattr(self, "_shown", None) != state:
+            self._shown = state
+            self.outlook.setText(outlook_text(self._initial, self._target, options))
+        self.train.setText("Stop" if self._runs_now() else "Train")
+        self.train.setEnabled(self._runs_now() or self._target is not None)
+        self.first_time.look()
+
+    def _runs_now(self) -> bool:
+        return self._job is not None and not self._job.done
+
+    def _take(self, job: CryoTransJob) -> None:
+        """Follow a job from now on."""
+        self._job = job
+        self.curves.show(job.checkpoints)
+        self.result.clear()
+        self.bar.setRange(0, 0)  # it works, how far is not known yet
+        self.bar.setVisible(not job.done)
+        self._say(f"{job.name}: begins")
+        self._look()
+
+    def _on_models(self, *_: Any) -> None:
+        self._look()
+
+    def _on_progress(self, _: str, told: Any) -> None:
+        job, message = told
+        if job is not self._job:
+            if message is None or (self._job is not None and not self._job.done):
+                return
+            self._take(job)
+        if message is None:
+            self._on_end(job)
+        elif message["event"] == "step":
+            self.bar.setRange(0, job.n_steps or 0)
+            self.bar.setValue(message["step"])
+            if not job.stopping:
+                self._say(f"Step {message['step']} of {job.n_steps}, about {time_text(message['seconds_left'])} left")
+        elif message["event"] == "checkpoint":
+            self.curves.show(job.checkpoints)
+            self.show_now.setVisible(message["step"] > 0)
+        elif message["event"] == "note":
+            self._say(str(message.get("text", "")))
+        elif message["event"] == "frame":
+            self.bar.setRange(0, 0)
+            self._say(f"Frame {message['number'] + 1}")
+
+    def _on_end(self, job: CryoTransJob) -> None:
+        self.bar.hide()
+        self.show_now.hide()
+        self._say(job.error or "")
+        self.result.show(*said_of(job.verdict), buttons_after(job))
+        self.runs_folded.refresh()
+        self._look()
+
+    def _say(self, text: str) -> None:
+        self.state.setText(text)
+        self.state.setVisible(bool(text))
+
+    # Sessions, and the end
+
+    def content(self) -> dict[str, Any]:
+        """What comes back with a session."""
+        ids = [volume.id_string if volume is not None else None for volume in (self._initial, self._target)]
+        return {"maps": ids, "options": self.form.chosen(), "folded": not self.options.is_open}
+
+    def take_content(self, content: dict[str, Any]) -> None:
+        """Show what a session had."""
+        by_id = {volume.id_string: volume for volume in open_maps(self.session)}
+        self._initial, self._target = (by_id.get(name) for name in content["maps"])
+        self.form.set(content["options"])
+        self.options.open(not content["folded"])
+        self._look()
+
+    def delete(self) -> None:
+        """Closing the panel leaves the training alone."""
+        self._timer.stop()
+        for handler in self._handlers:
+            handler.remove()
+        super().delete()
+
+
+def panel_of(session: Any) -> CryoTransTool:
+    """The session's panel, made if there is none, and shown."""
+    found: list[CryoTransTool] = session.tools.find_by_class(CryoTransTool)
+    if found:
+        found[0].display(True)
+        return found[0]
+    return CryoTransTool(session, TOOL_NAME)
