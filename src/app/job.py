@@ -358,31 +358,35 @@ class CryoTransJob(BackgroundTask):
         lines = []
         if self.series is not None:
             series = f"#{self.series.id_string}"
-            lines.append(f"Play it: {link(f'vseries play {series}')}")
+            lines.append(f"The trajectory {series}: {link(f'vseries play {series}', 'play')}")
             if self._trained is not None and (self.folder / "displacement.mrc").is_file():
-                colors = link(f"cryotrans color {series}"), link(f"cryotrans color {series} by strain")
-                lines.append(f"Where it moves: {colors[0]}; where it stretches: {colors[1]}")
+                lines.append(f"Color it by {', '.join(self._color_links(series))}")
                 if (self.folder / "domains.json").is_file():
-                    lines.append(f"What moves as rigid bodies: {link(f'cryotrans domains {series}')}")
-                if (self.folder / CONFIDENCE_FILE).is_file():
-                    lines.append(f"How far to believe it where: {link(f'cryotrans color {series} by confidence')}")
-                if (self.folder / "without_partner.mrc").is_file():
-                    lines.append(f"What has no partner: {link(f'cryotrans color {series} by partner')}")
+                    lines.append(f"What moves as rigid bodies: {link(f'cryotrans domains {series}', 'domains')}")
             if self.carried is not None and self._framed is not None and self._framed["atoms"]["n_outside"]:
-                lines.append(f"Atoms by support: {link(f'color byattribute {ATTRIBUTE} #{self.carried.id_string}')}")
+                support = f"color byattribute {ATTRIBUTE} #{self.carried.id_string}"
+                lines.append(f"Color atoms by {link(support, 'support')}")
             if self.carried is not None and (self.folder / CONFIDENCE_FILE).is_file():
                 atoms = (
                     f"color byattribute {CONFIDENCE} #{self.carried.id_string} palette #5a1a00:#e08214:white range 0,1"
                 )
-                lines.append(f"Atoms by confidence: {link(atoms)}")
+                lines.append(f"Color atoms by {link(atoms, 'confidence')}")
         elif self._framed is not None and self._framed["files"]:
             why = "" if self._run.initial is not None else "The initial map has been closed, so nothing was opened. "
-            lines.append(f"{why}Open the frames: {link(open_command(Path(self._framed['directory'])))}")
+            lines.append(f"{why}The frames: {link(open_command(Path(self._framed['directory'])), 'open')}")
         for end in self._legs:
             what, folder = (f"leg {end['leg']}", f"leg_{end['leg']}") if "leg" in end else ("it", "")
             if (report := self.folder / folder / "report.html").is_file():
-                lines.append(f"How far to believe {what}: {link(f'open {quoted(report)}')}")
+                lines.append(f"How far to believe {what}: {link(f'open {quoted(report)}', 'report')}")
         if self._training is not None and not self._all_is_trained and self._run.can_go_on:
-            lines.append(f"Go on training: {link(f'cryotrans resume {quoted(self.folder)}')}")
+            lines.append(f"Training that has been stopped: {link(f'cryotrans resume {quoted(self.folder)}', 'resume')}")
         if lines:
             self._log("<br>".join(lines), is_html=True)
+
+    def _color_links(self, series: str) -> list[str]:
+        """One for each map of the run that is there and worth a look."""
+        found = [link(f"cryotrans color {series}", "motion"), link(f"cryotrans color {series} by strain", "strain")]
+        for file, by in ((CONFIDENCE_FILE, "confidence"), ("without_partner.mrc", "partner")):
+            if (self.folder / file).is_file():
+                found.append(link(f"cryotrans color {series} by {by}", by))
+        return found

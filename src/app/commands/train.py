@@ -11,7 +11,7 @@ from ...engine.errors import InputError
 from ...engine.maps.density_map import DensityMap
 from ...engine.options.training import TRAINING, check_together
 from ..job import CryoTransJob
-from ..markup import link
+from ..markup import link, shortened
 from ..masks import own_mask
 from ..segments import segments_on
 from ..volumes import (
@@ -129,7 +129,7 @@ def train(
         + " to ".join(f"{model_text(target)} at level {its:.4g}" for target, its in zip(targets, to_levels))
         + ", "
         + (f"{steps} steps. " if said["recipe"] == "cryotrans" else "recipe auto. ")
-        + f"All is kept in {folder}. {INTERPOLATION}"
+        + f"All is kept in {shortened(folder)}. {INTERPOLATION}"
     )
     return begin(session, run, python, training, level, frames, device, open, wait, maps)
 

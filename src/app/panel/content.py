@@ -24,7 +24,7 @@ _HELP_OF_OTHERS = {
     "validate": "another map of the target's state to judge by",
     "frames": "of the trajectory",
 }
-_PICTURE = 72  # pixels
+PICTURE = 52  # pixels
 
 
 def open_maps(session: Any) -> list[Volume]:
@@ -60,24 +60,27 @@ def map_text(volume: Volume) -> str:
 
 
 def picture_of(volume: Volume) -> np.ndarray:
-    """The map in small as it is displayed, seen along z: (72, 72, 4) uint8, in its colour, clear where nothing is."""
+    """The map in small as it is displayed, seen along z: (h, w, 4) uint8, in its colour, no more than the molecule."""
     matrix = volume.full_matrix()
-    step = max(1, max(matrix.shape) // _PICTURE)
+    step = max(1, max(matrix.shape) // (2 * PICTURE))
     density = np.asarray(matrix[::step, ::step, ::step], np.float32)
     level = shown_level(volume)
     level = float(np.quantile(density, 0.99)) if level is None else level
-    above = density >= level
-    depth = above.sum(axis=0, dtype=np.float32)[::-1]  # y goes up
-    picture = np.zeros((_PICTURE, _PICTURE, 4), np.uint8)
-    if depth.any():
-        color = np.array(_color_of(volume)[:3], np.float32)
-        shade = 0.45 + 0.55 * (depth / depth.max())[:, :, None]
-        ny, nx = (min(_PICTURE, n) for n in depth.shape)
-        top, left = (_PICTURE - ny) // 2, (_PICTURE - nx) // 2
-        part = picture[top : top + ny, left : left + nx]
-        part[:, :, :3] = (color * shade)[:ny, :nx]
-        part[:, :, 3] = np.where(depth > 0, 255, 0)[:ny, :nx]
+    depth = (density >= level).sum(axis=0, dtype=np.float32)[::-1]  # y goes up
+    if not depth.any():
+        return np.zeros((1, 1, 4), np.uint8)
+    depth = depth[np.ix_(*(_extent(depth.any(axis=1 - axis)) for axis in (0, 1)))]
+    picture = np.zeros((*depth.shape, 4), np.uint8)
+    color = np.array(_color_of(volume)[:3], np.float32)
+    picture[:, :, :3] = color * (0.45 + 0.55 * (depth / depth.max())[:, :, None])
+    picture[:, :, 3] = np.where(depth > 0, 255, 0)
     return picture
+
+
+def _extent(occupied: np.ndarray) -> np.ndarray:
+    """Indices from the first True to the last."""
+    [there] = occupied.nonzero()
+    return np.arange(there[0], there[-1] + 1)
 
 
 def _color_of(volume: Volume) -> tuple[float, ...]:

@@ -15,15 +15,17 @@ from Qt.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
-from .content import Button, Field, map_text, picture_of
+from .content import PICTURE, Button, Field, map_text, picture_of
 
 _COLUMNS = 3  # of buttons
+_FORM_HEIGHT = 210  # pixels; the rest is scrolled
 
 
 class MapMenu:
@@ -34,9 +36,11 @@ class MapMenu:
         row = QHBoxLayout(self.widget)
         row.setContentsMargins(0, 0, 0, 0)
         self.picture = QLabel()
-        self.picture.setFixedSize(72, 72)
+        self.picture.setFixedSize(PICTURE, PICTURE)
+        self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         row.addWidget(self.picture)
         column = QVBoxLayout()
+        column.setSpacing(1)
         label = QLabel(f"<b>{title}</b>")
         self.menu = QComboBox()
         self.menu.setToolTip(help)
@@ -77,7 +81,8 @@ class MapMenu:
         pixels = picture_of(volume)
         height, width, _ = pixels.shape
         image = QImage(pixels.tobytes(), width, height, 4 * width, QImage.Format.Format_RGBA8888)
-        self.picture.setPixmap(QPixmap.fromImage(image.copy()))
+        how = Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
+        self.picture.setPixmap(QPixmap.fromImage(image.copy()).scaled(PICTURE, PICTURE, *how))
 
 
 class Folded:
@@ -119,9 +124,12 @@ class OptionsForm:
     """A line for each option; what is left empty is left to the recipe."""
 
     def __init__(self, fields: Sequence[Field], changed: Callable[[], None]) -> None:
-        self.widget = QWidget()
-        form = QFormLayout(self.widget)
-        form.setContentsMargins(12, 0, 0, 0)
+        self.widget = QScrollArea()
+        self.widget.setWidgetResizable(True)
+        self.widget.setFixedHeight(_FORM_HEIGHT)
+        lines = QWidget()
+        self.widget.setWidget(lines)
+        form = QFormLayout(lines)
         self.inputs: dict[str, Any] = {}
         for field in fields:
             tip = f"{field.keyword}: {field.help}"

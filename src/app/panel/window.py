@@ -12,7 +12,7 @@ from chimerax.core.commands import run as run_command
 from chimerax.core.errors import UserError
 from chimerax.core.tools import ToolInstance
 from Qt.QtCore import QTimer
-from Qt.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from Qt.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout
 
 from ..course import time_text
 from ..job import PROGRESS, CryoTransJob
@@ -59,16 +59,9 @@ class CryoTransTool(ToolInstance):
         self._look()
 
     def _build(self, area: Any) -> None:
-        outer = QVBoxLayout(area)
-        outer.setContentsMargins(0, 0, 0, 0)
-        scroll = QScrollArea(area)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        outer.addWidget(scroll)
-        inside = QWidget()
-        scroll.setWidget(inside)
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(8, 6, 8, 6)
+        layout = QVBoxLayout(area)
+        layout.setContentsMargins(8, 4, 8, 4)
+        layout.setSpacing(4)
         self.first_time = FirstTime(self.session, self._type)
         layout.addWidget(self.first_time.widget)
         self.initial_menu = MapMenu("Initial", "The map that is carried: the sharper one", self._choose_initial)
