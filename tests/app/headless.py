@@ -352,7 +352,8 @@ def link_bundle(session: Any, repository: Path, place: Path) -> Any:
     info.register(session.logger)
     for key, keywords in info.providers.items():
         manager, name = key.split("/", 1)
-        session.toolshed._manager_instances[manager].add_provider(info, name, **keywords)
+        if manager != "toolbar":  # which the application has where it has a window alone
+            session.toolshed._manager_instances[manager].add_provider(info, name, **keywords)
     info.initialize(session)
     return info
 

@@ -10,7 +10,7 @@ from typing import Any
 from Qt.QtWidgets import QVBoxLayout, QWidget
 
 _DRAWN = (("correlation", "Correlation"), ("resolution", "Resolution, Å"), ("strain", "Strain"))
-_HEIGHT = 130  # pixels
+_HEIGHT = 105  # pixels
 
 
 class Curves:
@@ -34,7 +34,7 @@ class Curves:
             from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
             from matplotlib.figure import Figure
 
-            self._figure = Figure(figsize=(4, 1.3), dpi=100)
+            self._figure = Figure(figsize=(4, 1.05), dpi=100)
             self.canvas = FigureCanvasQTAgg(self._figure)
             self._layout.addWidget(self.canvas)
         palette = self.widget.palette()
@@ -55,6 +55,6 @@ class Curves:
             axes.set_facecolor(paper)
             axes.spines[["top", "right"]].set_visible(False)
             axes.spines[["left", "bottom"]].set_color(ink)
-        self._figure.subplots_adjust(left=0.08, right=0.98, bottom=0.16, top=0.86, wspace=0.35)
+        self._figure.subplots_adjust(left=0.08, right=0.98, bottom=0.2, top=0.84, wspace=0.35)
         self.canvas.draw_idle()
         self.widget.show()

@@ -28,6 +28,22 @@ _COLUMNS = 3  # of buttons
 _FORM_HEIGHT = 210  # pixels; the rest is scrolled
 
 
+class Scrolled(QScrollArea):  # type: ignore[misc] # Qt has no types here
+    """What is taller than the panel is scrolled, so that a long panel does not push the window off the screen."""
+
+    def __init__(self, least: int, wanted: int) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setMinimumHeight(least)
+        self._wanted = wanted
+
+    def sizeHint(self) -> Any:
+        hint = super().sizeHint()
+        hint.setHeight(self._wanted)
+        return hint
+
+
 class MapMenu:
     """A picture of a map and a menu of all that are open."""
 

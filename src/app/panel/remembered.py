@@ -27,7 +27,11 @@ def _on_save(_: str, session: Any) -> None:
 
 def _on_restore(_: str, session: Any) -> None:
     saved = session.metadata.get(_METADATA_KEY)
-    if saved and session.ui.is_gui:
+    if saved and _has_window(session):
         from .window import panel_of
 
         panel_of(session).take_content(json.loads(saved))
+
+
+def _has_window(session: Any) -> bool:
+    return bool(session.ui.is_gui)

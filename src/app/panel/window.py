@@ -12,7 +12,7 @@ from chimerax.core.commands import run as run_command
 from chimerax.core.errors import UserError
 from chimerax.core.tools import ToolInstance
 from Qt.QtCore import QTimer
-from Qt.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout
+from Qt.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from ..course import time_text
 from ..job import PROGRESS, CryoTransJob
@@ -21,11 +21,12 @@ from ..runs import runs_of
 from .content import buttons_after, chosen_pair, fields, open_maps, outlook_text, said_of, train_command
 from .curves import Curves
 from .first_time import FirstTime
-from .parts import Folded, MapMenu, OptionsForm, Result
+from .parts import Folded, MapMenu, OptionsForm, Result, Scrolled
 from .remembered import TOOL_NAME
 from .runs_list import RunsList
 
 _MILLISECONDS = 700  # from one look at the maps' levels and names to the next
+_LEAST_HEIGHT, _HEIGHT = 210, 400  # pixels: the maps and the button are always seen
 _EVENTS = ("add models", "remove models")
 
 
@@ -59,7 +60,13 @@ class CryoTransTool(ToolInstance):
         self._look()
 
     def _build(self, area: Any) -> None:
-        layout = QVBoxLayout(area)
+        outer = QVBoxLayout(area)
+        outer.setContentsMargins(0, 0, 0, 0)
+        self._scroll = Scrolled(_LEAST_HEIGHT, _HEIGHT)
+        outer.addWidget(self._scroll)
+        inside = QWidget()
+        self._scroll.setWidget(inside)
+        layout = QVBoxLayout(inside)
         layout.setContentsMargins(8, 4, 8, 4)
         layout.setSpacing(4)
         self.first_time = FirstTime(self.session, self._type)
@@ -74,18 +81,17 @@ class CryoTransTool(ToolInstance):
         self.outlook.setWordWrap(True)
         layout.addWidget(self.outlook)
         layout.addLayout(self._row_of_buttons())
-        self.form = OptionsForm(fields(), self._look)
-        self.options = Folded("Options", self.form.widget)
-        layout.addWidget(self.options.widget)
         self.bar = QProgressBar()
         self.state = QLabel()
         self.state.setWordWrap(True)
         self.curves = Curves()
-        for widget in (self.bar, self.state, self.curves.widget):
+        self.result = Result(self._type)
+        for widget in (self.bar, self.state, self.result.widget, self.curves.widget):
             widget.hide()
             layout.addWidget(widget)
-        self.result = Result(self._type)
-        layout.addWidget(self.result.widget)
+        self.form = OptionsForm(fields(), self._look)
+        self.options = Folded("Options", self.form.widget)
+        layout.addWidget(self.options.widget)
         self.runs = RunsList(self.session, self._type)
         self.runs_folded = Folded("Runs", self.runs.widget, self.runs.refresh)
         layout.addWidget(self.runs_folded.widget)
@@ -215,6 +221,7 @@ class CryoTransTool(ToolInstance):
         self.show_now.hide()
         self._say(job.error or "")
         self.result.show(*said_of(job.verdict), buttons_after(job))
+        QTimer.singleShot(0, lambda: self._scroll.ensureWidgetVisible(self.result.widget))  # once it has its size
         self.runs_folded.refresh()
         self._look()
 
