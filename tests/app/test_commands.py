@@ -251,6 +251,38 @@ def test_train_says_what_is_wrong_with_the_maps(run, home, pair, typed, message)
     assert not (home / "CryoTRANS").exists()
 
 
+def test_train_asks_for_both_levels_at_once(session, run, home, pair):
+    run("volume #1,2 style image")
+    with pytest.raises(
+        UserError, match=r"#1 A and #2 B show no surface .* cryotrans train #1 to #2 level [\d.]+ toLevel"
+    ):
+        run(f"cryotrans train #1 to #2 {SMALL}")
+    assert "cxcmd:cryotrans%20train%20%231%20to%20%232%20level" in session.test_log.texts("info")[-1]
+    assert not (home / "CryoTRANS").exists()
+
+
+def test_a_series_is_told_how_to_name_a_frame(session, run, home, pair, a_run):
+    series = run(f'cryotrans predict #1 run "{a_run}" frames 3')
+    for command in ("train #3 to #2", "train #1 to #3", "predict #3", "train #1 to #2 validate #3"):
+        with pytest.raises(UserError, match=r"#3 .* is a series of 3 frames.* such as #3\.3\."):
+            run(f"cryotrans {command}")
+    job = run(f"cryotrans train #3.1 to #3.3 steps 2 {SMALL} level 0.5 toLevel 0.5 frames 2")
+    assert job.error is None and series.name in job.folder.parent.name + series.name
+
+
+def test_what_a_command_shows_is_alone(session, run, home, pair, a_run):
+    first = run(f'cryotrans predict #1 run "{a_run}" frames 3')
+    assert first.display and not pair[0].display and pair[1].display  # the run does not know #2
+    second = run(f'cryotrans predict #1 run "{a_run}" frames 2')
+    assert second.display and not first.display
+    run(f"cryotrans color #{first.id_string}")
+    assert first.display and first.maps[0].display and not second.display and not pair[0].display
+    run(f'cryotrans color #1 by strain run "{a_run}"')
+    assert pair[0].display and not first.display and not second.display
+    run(f"cryotrans domains #{second.id_string}")
+    assert second.display and not first.display
+
+
 @pytest.mark.parametrize(("number", "keyword"), [(1, "level"), (2, "toLevel")])
 def test_train_asks_for_the_level_of_a_map_shown_as_an_image(run, home, pair, number, keyword):
     run(f"volume #{number} style image")

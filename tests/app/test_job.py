@@ -105,7 +105,9 @@ def test_stop_saves_and_opens_what_there_is(session, run, begin):
     job = begin()
     run("close #2")  # the trajectory lies on the initial map, so that this does not matter
     assert run(f"cryotrans stop {job.id}") == [job]
+    assert "stopping" in session.test_log.texts("status")[-1]
     _ended(session, job)
+    assert not any("step" in text for text in session.test_log.texts("status")[-1:])
     content = _content(job)
     assert content["state"] == "stopped" and content["step"] >= 40 and job.error is None
     assert job.series in session.models.list() and len(job.series.maps) == 2
@@ -193,6 +195,7 @@ def test_quitting_leaves_no_worker(session, begin):
     session.triggers.activate_trigger("app quit", None)
     assert not exists(pid)
     assert _content(job)["state"] == "stopped"
+    assert not (job.folder / "report.html").exists()  # left to resuming: the window is to close
     _ended(session, job)
 
 

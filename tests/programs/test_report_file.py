@@ -161,6 +161,19 @@ def test_pictures_show_the_maps_that_were_given(text):
     np.testing.assert_array_equal(pictures["Target − initial, along y"], pictures["Target − generated, along y"])
 
 
+def test_maps_that_chimerax_has_named_have_the_names_of_its_models(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    content = run_json(copy)
+    text = "initial.mrc has noise; target.mrc, kept in /some/where/target.mrc, has none."
+    (copy / "run.json").write_text(json.dumps({**content, "notes": [text]}), encoding="utf-8")
+    (copy / "maps").mkdir()
+    models = {"initial": {"name": "emd <1>", "path": None}, "target": {"name": "emd 2", "path": None}}
+    (copy / "maps" / "models.json").write_text(json.dumps(models), encoding="utf-8")
+    _, text = _written(copy, tmp_path / REPORT_FILE)
+    assert "emd &lt;1&gt; has noise; emd 2, kept in /some/where/target.mrc, has none." in text
+
+
 def test_the_same_run_gives_the_same_report_but_for_the_time(run, tmp_path):
     texts = [
         re.sub(r"<dt>Report written</dt><dd>.*?</dd>", "", _written(run, tmp_path / name)[1]) for name in ("a", "b")

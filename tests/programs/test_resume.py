@@ -31,6 +31,23 @@ def broken_off(maps, tmp_path, capsys):
     return directory, training(maps, directory, 30, 5)
 
 
+def test_in_haste_the_conclusion_is_left_to_resuming(maps, tmp_path, capsys):
+    """As a ChimeraX that quits asks for it: who waits for the report then waits for a window to close."""
+    directory = tmp_path / "run"
+    line = [word for word in training(maps, directory, ENDLESS, 5) if word != "--no-report"]
+    with start(*line, "--stop-with-input", stdin=-1) as process:
+        wait_for_step(directory, 10, process)
+        process.stdin.write(b"leave\n" if not process.text_mode else "leave\n")
+        process.stdin.close()
+        process.stdin = None
+        process.communicate(timeout=60)
+    step = run_json(directory)["step"]
+    assert process.returncode == 0 and run_json(directory)["state"] == "stopped" and (directory / "net.pt").is_file()
+    assert not (directory / "report.html").exists() and not (directory / "displacement.mrc").exists()
+    assert call(capsys, "train", "--resume", "-d", directory, "-n", step + 5).status == 0
+    assert (directory / "report.html").is_file() and (directory / "displacement.mrc").is_file()
+
+
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "SIGKILL", "closed input"])
 def test_a_broken_run_goes_on_exactly(maps, tmp_path, capsys, how):
     directory = tmp_path / "run"
