@@ -189,10 +189,10 @@ class Result:
         self.word, self.reasons = QLabel(), QLabel()
         self.reasons.setWordWrap(True)
         self.reasons.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        column.addWidget(self.word)
-        column.addWidget(self.reasons)
         self._grid = QGridLayout()
+        column.addWidget(self.word)
         column.addLayout(self._grid)
+        column.addWidget(self.reasons)
         self._typed = typed
         self.buttons: list[Any] = []
         self.clear()

@@ -221,9 +221,13 @@ class CryoTransTool(ToolInstance):
         self.show_now.hide()
         self._say(job.error or "")
         self.result.show(*said_of(job.verdict), buttons_after(job))
-        QTimer.singleShot(0, lambda: self._scroll.ensureWidgetVisible(self.result.widget))  # once it has its size
+        QTimer.singleShot(0, self._scroll_to_result)  # once it has its size
         self.runs_folded.refresh()
         self._look()
+
+    def _scroll_to_result(self) -> None:
+        if self.session is not None and self.result.widget.isVisible():
+            self._scroll.verticalScrollBar().setValue(self.result.widget.y())
 
     def _say(self, text: str) -> None:
         self.state.setText(text)
