@@ -14,13 +14,14 @@ READY := $(VENV)/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test accuracy verdicts lint wheel install clean
+.PHONY: help demo test accuracy verdicts pictures lint wheel install clean
 
 help:
 	@echo "make demo      a small example, from two maps to a pseudo-trajectory"
 	@echo "make test      all the tests that can run here"
 	@echo "make accuracy  trainings on known pairs against the truth, PAIRS=\"folder ...\" (an hour or two; goes on where it was)"
 	@echo "make verdicts  how often the verdict is right, by benchmarks/verdicts.jsonl; PROTEINS=\"folder ...\" adds trainings to it"
+	@echo "make pictures  remake pictures of docs/, with the ChimeraX on PATH or in CHIMERAX="
 	@echo "make lint      ruff and mypy"
 	@echo "make wheel     the bundle's wheel, in dist/ (needs Python 3.11 on Linux x86_64)"
 	@echo "make install   the bundle, into the ChimeraX on PATH or in CHIMERAX="
@@ -45,6 +46,14 @@ lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy src
+
+# The panel's pictures need a ChimeraX with a window, in which the bundle and PyTorch are; the others do not.
+pictures: $(READY)
+	$(PY) benchmarks/icon.py src/icons/cryotrans.png
+	$(PY) benchmarks/verdict_picture.py benchmarks/verdicts.jsonl docs/verdict.png
+	@test -n "$(CHIMERAX)" || { echo "No ChimeraX on PATH, so none of the panel: make pictures CHIMERAX=/path/to/ChimeraX"; exit 1; }
+	"$(CHIMERAX)" --script "docs/pictures.py docs"
+	rm -rf docs/demo
 
 wheel: $(READY)
 	$(PY) tests/app/headless.py wheel dist

@@ -21,6 +21,7 @@ from chimerax.core.commands import run as run_command
 from chimerax.core.errors import UserError
 from chimerax.map_series import MapSeries
 
+from chimerax.cryotrans.app.background import BackgroundTask
 from chimerax.cryotrans.app.commands import predict, registration
 from chimerax.cryotrans.app.commands.known_run import run_in
 from chimerax.cryotrans.app.runs import Run, open_command, runs_of
@@ -338,6 +339,7 @@ def test_commands_wait_in_scripts_and_without_windows(
     session, run, pair, noted, monkeypatch, in_script, is_gui, typed, waits
 ):
     monkeypatch.setattr(session.ui, "is_gui", is_gui)
+    monkeypatch.setattr(BackgroundTask, "_let_window_draw", lambda task: None)  # there is none to be drawn
     with session.in_script if in_script else contextlib.nullcontext():
         if waits:
             with pytest.raises(UserError, match="a stand-in"):

@@ -294,7 +294,7 @@ def test_atoms_in_step_with_the_series_are_recorded_with_or_without_being_named(
 
 
 def test_files_have_the_name_of_the_series_and_lie_in_the_current_folder(session, run, images):
-    movie = run("cryotrans movie #2 rotate y 90")
+    movie = Path(run("cryotrans movie #2 rotate y 90"))
     assert movie == Path.cwd() / "CryoTRANS_A_B.mp4"
     assert sorted(os.listdir()) == ["CryoTRANS_A_B.cxc", "CryoTRANS_A_B.mp4"]
     assert movie.read_text().split()[:3] == ["-r", "25.0", "-i"]  # what ffmpeg was told

@@ -29,19 +29,22 @@ PICTURE = 52  # pixels
 
 def open_maps(session: Any) -> list[Volume]:
     """Those that a training can start from or lead to: of a series the frame that is shown, and no hidden values."""
-    found = []
-    for volume in session.models.list(type=Volume):
-        if isinstance(volume.parent, MapSeries):
-            if volume.display and volume.parent.display:
-                found.append(volume)
-        elif volume.id is not None:
-            found.append(volume)
-    return found
+    volumes = session.models.list(type=Volume)
+    frames = [volume for volume in volumes if isinstance(volume.parent, MapSeries)]
+    return [
+        *(volume for volume in volumes if volume not in frames and volume.id is not None),
+        *(frame for frame in frames if frame.display and frame.parent.display),
+    ]
 
 
 def chosen_pair(maps: list[Volume], initial: Any, target: Any) -> tuple[Any, Any]:
-    """The pair to show: what was chosen as long as it is open, else the first two maps that are displayed."""
-    displayed = [volume for volume in maps if volume.display] or maps
+    """The pair to show: what was chosen as long as it is open, else the first two maps, displayed ones before others.
+
+    Frames of a trajectory come last: who wants to train on one chooses it.
+    """
+    whole = [volume for volume in maps if not isinstance(volume.parent, MapSeries)]
+    displayed = [*(volume for volume in whole if volume.display), *(volume for volume in whole if not volume.display)]
+    displayed += [volume for volume in maps if volume not in whole]
     if initial not in maps:
         initial = next((volume for volume in displayed if volume is not target), None)
     if target not in maps or target is initial:
