@@ -35,7 +35,7 @@ _SAME_MAP = 0.1  # of the density, root mean square; a move by half a voxel make
 _ON_EDGES = 0.5  # of the same, taken off by the soft edge of a mask
 _TITLE = "CryoTRANS_key"
 _KEY_PLACE = (
-    " pos 0.08,0.07 size 0.24,0.03 fontSize 18"  # of the window, low at its left, clear of what is in its middle
+    " pos 0.08,0.07 size 0.24,0.03 fontSize 18"  # of the window, clear of its middle
 )
 
 
