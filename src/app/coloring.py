@@ -34,9 +34,7 @@ _PLACE_TOLERANCE = 0.05  # voxels, over the whole box
 _SAME_MAP = 0.1  # of the density, root mean square; a move by half a voxel makes more
 _ON_EDGES = 0.5  # of the same, taken off by the soft edge of a mask
 _TITLE = "CryoTRANS_key"
-_KEY_PLACE = (
-    " pos 0.08,0.07 size 0.24,0.03 fontSize 18"  # of the window, clear of its middle
-)
+_KEY_PLACE = " pos 0.08,0.07 size 0.24,0.03 fontSize 18"  # of the window, clear of its middle
 
 
 class Subject(NamedTuple):

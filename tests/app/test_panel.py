@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import phantoms
 import pytest
+from chimerax.atomic import AtomicStructure
 
 from chimerax.cryotrans.app.commands.registration import COMMANDS
 from chimerax.cryotrans.app.panel.content import (
@@ -164,6 +165,28 @@ def test_three_clicks_make_a_morph(session, panel):
     assert {"Play", "Slider", "Movie", "Color by motion", "Arrows", "Domains", "Report"} <= set(texts)
     panel.result.buttons[texts.index("Color by motion")].click()
     assert any("cryotrans color #3 by displacement" in text for text in session.test_log.texts("info"))
+
+
+def test_a_model_is_carried_and_frames_are_saved_by_buttons_that_ask(session, run, panel, monkeypatch, tmp_path):
+    from chimerax.cryotrans.app.panel import window
+
+    panel.form.set(SMALL)
+    panel.train.click()
+    _wait_for(session, lambda: panel._job.done)
+    buttons = {button.text(): button for button in panel.result.buttons}
+    buttons["Carry a model…"].click()
+    assert "Open an atomic model" in panel.state.text()
+    typed = []
+    monkeypatch.setattr(panel, "_type", typed.append)
+    structure = AtomicStructure(session, name="fitted")
+    structure.new_residue("ALA", "A", 1)
+    session.models.add([structure])
+    monkeypatch.setattr(window.QInputDialog, "getItem", lambda *asked: (asked[3][0], True))
+    buttons["Carry a model…"].click()
+    monkeypatch.setattr(window.QFileDialog, "getExistingDirectory", lambda *asked: str(tmp_path))
+    buttons["Save frames…"].click()
+    assert typed[0].startswith("cryotrans predict #1 run ") and typed[0].endswith(" model #4")
+    assert typed[1].count("vseries play #3 jumpTo") == 3 and f"save {tmp_path}/frame_2.png supersample 3" in typed[1]
 
 
 def test_stop_ends_a_training_and_its_run_can_be_gone_on_with(session, panel):

@@ -6,9 +6,11 @@ The panel does nothing of its own: each of its buttons is a command, which stand
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from chimerax.atomic import AtomicStructure
 from chimerax.map import Volume
 from chimerax.map_series import MapSeries
 
@@ -201,15 +203,28 @@ def buttons_after(job: Any) -> list[Button]:
     return found
 
 
-def frames_command(job: Any, folder: Any) -> str:
-    """Save an image of each frame."""
-    series = job.series
-    steps = " ; ".join(
-        f"vseries play #{series.id_string} jumpTo {time} ; save {quoted(folder / f'frame_{time:02d}.png')}"
+def frames_command(series: Any, folder: Path) -> str:
+    """Save an image of each frame into a folder."""
+    name, digits = f"#{series.id_string}", len(str(len(series.maps) - 1))
+    return " ; ".join(
+        f"vseries play {name} jumpTo {time} ; save {quoted(folder / f'frame_{time:0{digits}d}.png')} supersample 3"
         for time, frame in enumerate(series.maps)
         if frame is not None
     )
-    return steps
+
+
+def carry_command(initial: Volume, folder: Path, model: Any) -> str:
+    """Make the trajectory again with an atomic model on it."""
+    return f"cryotrans predict #{initial.id_string} run {quoted(folder)} model #{model.id_string}"
+
+
+def structures_to_carry(session: Any) -> dict[str, Any]:
+    """Atomic models that stand still, by what a menu calls them."""
+    return {
+        f"#{structure.id_string} {structure.name}": structure
+        for structure in session.models.list(type=AtomicStructure)
+        if structure.num_coordsets == 1
+    }
 
 
 def said_of(verdict: Mapping[str, Any] | None) -> tuple[str, list[str], list[str]]:

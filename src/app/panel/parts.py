@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from Qt.QtCore import Qt
@@ -204,18 +205,31 @@ class Result:
         self.buttons = []
         self.widget.hide()
 
-    def show(self, word: str, reasons: Sequence[str], advice: Sequence[str], buttons: Sequence[Button]) -> None:
-        """Show what was said and what can be done."""
+    def show(
+        self,
+        word: str,
+        reasons: Sequence[str],
+        advice: Sequence[str],
+        buttons: Sequence[Button],
+        asking: Sequence[tuple[str, str, Callable[[], None]]] = (),
+    ) -> None:
+        """Show what was said and what can be done; `asking`: buttons that ask for more before they type."""
         self.clear()
         self.word.setVisible(bool(word))
         self.word.setText(f'<span style="font-size:18px; color:{self._COLORS.get(word, "grey")}"><b>{word}</b></span>')
         lines = [f"• {text}" for text in reasons] + ([*(f"→ {text}" for text in advice)])
         self.reasons.setVisible(bool(lines))
         self.reasons.setText("\n".join(lines))
-        for number, about in enumerate(buttons):
-            button = QPushButton(about.text)
-            button.setToolTip(f"{about.help}: {about.command}")
-            button.clicked.connect(lambda _=False, command=about.command: self._typed(command))
-            self._grid.addWidget(button, number // _COLUMNS, number % _COLUMNS)
-            self.buttons.append(button)
+        for about in buttons:
+            typed = partial(self._typed, about.command)
+            self._add(about.text, f"{about.help}: {about.command}", typed)
+        for text, help, act in asking:
+            self._add(text, help, act)
         self.widget.setVisible(bool(word or buttons))
+
+    def _add(self, text: str, help: str, act: Callable[[], Any]) -> None:
+        button = QPushButton(text)
+        button.setToolTip(help)
+        button.clicked.connect(lambda _=False: act())
+        self._grid.addWidget(button, len(self.buttons) // _COLUMNS, len(self.buttons) % _COLUMNS)
+        self.buttons.append(button)

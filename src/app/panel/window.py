@@ -6,19 +6,31 @@ their own (parts.py, runs_list.py, curves.py); content.py says what stands in th
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from chimerax.core.commands import run as run_command
 from chimerax.core.errors import UserError
 from chimerax.core.tools import ToolInstance
 from Qt.QtCore import QTimer
-from Qt.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from Qt.QtWidgets import QFileDialog, QHBoxLayout, QInputDialog, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from ..course import time_text
 from ..job import PROGRESS, CryoTransJob
 from ..markup import quoted
 from ..runs import runs_of
-from .content import buttons_after, chosen_pair, fields, open_maps, outlook_text, said_of, train_command
+from .content import (
+    buttons_after,
+    carry_command,
+    chosen_pair,
+    fields,
+    frames_command,
+    open_maps,
+    outlook_text,
+    said_of,
+    structures_to_carry,
+    train_command,
+)
 from .curves import Curves
 from .first_time import FirstTime
 from .parts import Folded, MapMenu, OptionsForm, Result, Scrolled
@@ -150,6 +162,23 @@ class CryoTransTool(ToolInstance):
         if model is not None and not model.deleted:
             self._type(f"cryotrans predict #{model.id_string} run {quoted(self._job.folder)}")
 
+    def _carry(self) -> None:
+        assert self._job is not None
+        found = structures_to_carry(self.session)
+        run = runs_of(self.session).find(self._job.folder)
+        if not found or run is None or run.initial is None or run.initial.deleted:
+            self._say("Open an atomic model that fits the initial map, which has to be open too.")
+            return
+        name, chosen = QInputDialog.getItem(self.train, "Carry a model", "Which one?", list(found), 0, False)
+        if chosen:
+            self._type(carry_command(run.initial, self._job.folder, found[name]))
+
+    def _save_frames(self) -> None:
+        assert self._job is not None
+        folder = QFileDialog.getExistingDirectory(self.train, "A folder for the images")
+        if folder:
+            self._type(frames_command(self._job.series, Path(folder)))
+
     def _type(self, command: str) -> Any:
         """Run a command as if it had been typed; what is wrong with it is said here and in the Log."""
         try:
@@ -220,7 +249,12 @@ class CryoTransTool(ToolInstance):
         self.bar.hide()
         self.show_now.hide()
         self._say(job.error or "")
-        self.result.show(*said_of(job.verdict), buttons_after(job))
+        asking = [
+            ("Carry a model…", "An atomic model that fits the initial map rides along", self._carry),
+            ("Save frames…", "An image of each frame, as the window shows it", self._save_frames),
+        ]
+        there = job.series is not None and not job.series.deleted
+        self.result.show(*said_of(job.verdict), buttons_after(job), asking if there else [])
         QTimer.singleShot(0, self._scroll_to_result)  # once it has its size
         self.runs_folded.refresh()
         self._look()
