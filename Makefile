@@ -14,7 +14,7 @@ READY := $(VENV)/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test accuracy verdicts pictures lint wheel install clean
+.PHONY: help demo test accuracy verdicts pictures lint wheel release install clean
 
 help:
 	@echo "make demo      a small example, from two maps to a pseudo-trajectory"
@@ -24,6 +24,7 @@ help:
 	@echo "make pictures  remake pictures of docs/, with the ChimeraX on PATH or in CHIMERAX="
 	@echo "make lint      ruff and mypy"
 	@echo "make wheel     the bundle's wheel, in dist/ (needs Python 3.11 on Linux x86_64)"
+	@echo "make release   the same for the Toolshed, EMAIL=someone@somewhere URL=https://... (docs/development.md)"
 	@echo "make install   the bundle, into the ChimeraX on PATH or in CHIMERAX="
 	@echo "make clean     remove what these have made"
 
@@ -53,10 +54,14 @@ pictures: $(READY)
 	$(PY) benchmarks/verdict_picture.py benchmarks/verdicts.jsonl docs/verdict.png
 	@test -n "$(CHIMERAX)" || { echo "No ChimeraX on PATH, so none of the panel: make pictures CHIMERAX=/path/to/ChimeraX"; exit 1; }
 	"$(CHIMERAX)" --script "docs/pictures.py docs"
-	rm -rf docs/demo
+	for name in maps running morph motion; do cp docs/panel_$$name.png src/docs/user/tools/cryotrans_$$name.png; done
 
 wheel: $(READY)
 	$(PY) tests/app/headless.py wheel dist
+
+# For the Toolshed, which wants to know whom to write to; it refuses to be made without.
+release: $(READY)
+	$(PY) tests/app/headless.py wheel dist "$(EMAIL)" "$(URL)"
 
 # build/ would bring files back that src/ no longer has.
 install:

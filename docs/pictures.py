@@ -41,11 +41,13 @@ class _Pictures:
 
     def begin(self):
         self.session.ui.main_window.setGeometry(0, 0, *_SIZE)
-        run(self.session, f'cryotrans demo directory "{self.folder / "demo"}"')
+        run(self.session, "log clear")  # of what belongs to this computer
+        run(self.session, "cryotrans demo")
         self.later(1000, self.make_room)
 
     def make_room(self):
-        run(self.session, "ui tool hide 'Volume Viewer' ; ui tool hide Models ; lighting simple ; view ; zoom 0.85")
+        arrange = "ui tool hide 'Volume Viewer' ; ui tool hide Models ; lighting simple ; view ; zoom 0.85"
+        run(self.session, arrange, log=False)
         self.later(1000, self.first_click)
 
     def first_click(self):
@@ -71,7 +73,7 @@ class _Pictures:
         self.later(3000, self.third_click) if self.panel._job.done else self.later(1000, self.until_it_ends)
 
     def third_click(self):
-        run(self.session, "ui tool hide 'Volume Viewer'")
+        run(self.session, "ui tool hide 'Volume Viewer'", log=False)
         [play] = [button for button in self.panel.result.buttons if button.text() == "Play"]
         play.click()
         self.later(2500, self.color)
@@ -80,6 +82,7 @@ class _Pictures:
         self.picture("panel_morph")
         series = f"#{self.panel._job.series.id_string}"
         run(self.session, f"vseries stop {series} ; cryotrans color {series} ; cryotrans arrows {series}")
+        run(self.session, "ui tool hide 'Volume Viewer'", log=False)
         self.later(3000, self.end)
 
     def end(self):

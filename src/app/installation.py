@@ -41,12 +41,14 @@ class Installation(BackgroundTask):
 
     belongs_to_session = False
 
-    def __init__(self, session: Any, python: Path | None, folder: Path | None) -> None:
+    def __init__(self, session: Any, python: Path | None, folder: Path | None, source: str | None = None) -> None:
         """
         Args:
             session: ChimeraX's.
             python: the Python to take; None to make an environment.
             folder: where to make it; by default, default_folder().
+            source: a folder of wheels, from which alone packages are taken, without a network; or the address of an
+                index in which PyTorch is looked for first, as that of its CPU builds.
         Raises:
             UserError: the folder is not ours to write into.
         """
@@ -57,6 +59,7 @@ class Installation(BackgroundTask):
         super().__init__(session, "installation")
         self.python = python if python is not None else python_of(folder)  # type: ignore[arg-type]
         self._folder = folder if python is None else None
+        self._source = source
         self.line = ""  # the latest one of what is printed
 
     def work(self) -> None:
@@ -78,7 +81,12 @@ class Installation(BackgroundTask):
         (folder / OURS).write_text("Made by the ChimeraX command cryotrans install; remove this folder as you like.\n")
         own, log = own_python(), scratch / "install.log"
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
-        for command in ([str(own), "-m", "venv", str(folder)], [*pip, *PACKAGES, *WITH_THEM]):
+        commands = [[str(own), "-m", "venv", str(folder)]]
+        if self._source is not None and "://" in self._source:
+            commands.append([*pip, "--index-url", self._source, "torch"])
+        elif self._source is not None:
+            pip = [*pip, "--no-index", "--find-links", self._source]
+        for command in (*commands, [*pip, *PACKAGES, *WITH_THEM]):
             self.tell("line", text="$ " + " ".join(command))
             outcome = self.run_program(command, log, environment(Path(command[0])), reports=False)
             if self.leaving:

@@ -200,6 +200,11 @@ class CryoTransJob(BackgroundTask):
         self._status(f"{leg_text(message)}step {message['step']} of {n_steps}, about {left} left")
 
     @property
+    def run_of_it(self) -> Run:
+        """The run that it trains, or makes frames of."""
+        return self._run
+
+    @property
     def verdict(self) -> dict[str, Any] | None:
         """Of the training, of its last leg; None before its end."""
         return self._trained.get("verdict") if self._trained is not None else None

@@ -163,10 +163,24 @@ def _numbers(values: Any) -> str:
 
 
 def _run_script(session: Any, script: Path) -> None:
-    """Run the commands in the folder of the file, as opening it does, but leave out the list of recent files."""
-    from chimerax.core.scripting import open_command_script
+    """Run the commands in the folder of the file, as opening it does; the status line says how far it is.
 
-    open_command_script(session, str(script), script.name, log=False)
+    Not by `open`, which would put the file into the list of recent ones.
+    """
+    lines = script.read_text(encoding="utf-8").splitlines()
+    images = [line for line in lines if line.startswith("vseries play ")]
+    here = os.getcwd()
+    os.chdir(script.parent)
+    try:
+        for line in lines:
+            if line in images:
+                session.logger.status(f"Movie: frame {images.index(line) + 1} of {len(images)}")
+            elif line.startswith("movie encode"):
+                session.logger.status("Movie: encoding")
+            if line and not line.startswith("#"):
+                run_command(session, line, log=False)
+    finally:
+        os.chdir(here)
 
 
 # Levels

@@ -5,14 +5,13 @@ from __future__ import annotations
 import html
 
 from ..engine.errors import InputError
-from .markup import link, quoted, table
+from .markup import link, quoted, shortened, table
 from .runs import Run, open_command
 
 
 def runs_table(runs: list[Run]) -> str:
-    """HTML: state, maps, step, loss, folder, and what can be done with it."""
-    head = ("State", "Maps", "Step", "Loss", "Folder", "")
-    return table([_row(run) for run in runs], head)
+    """HTML: maps and folder, state and step, what can be done with it; for a Log that is not wide."""
+    return table([_row(run) for run in runs], ("Run", "State", ""))
 
 
 def _row(run: Run) -> list[str]:
@@ -25,8 +24,9 @@ def _row(run: Run) -> list[str]:
     step = f"{content['step']} of {content['n_steps']}" if content else ""
     if "legs" in content:
         step = f"leg {content['leg']} of {len(content['legs'])}: {step}"
-    loss = f"{content['loss']:.4g}" if content.get("loss") is not None else ""
-    return [state + number, html.escape(run.title()), step, loss, html.escape(str(run.folder)), _links(run, state)]
+    told = f"{state}{number}<br>{step}" if step else state + number
+    name = f"{html.escape(run.title())}<br><small>{html.escape(shortened(run.folder))}</small>"
+    return [name, told, _links(run, state)]
 
 
 def _links(run: Run, state: str) -> str:

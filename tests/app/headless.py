@@ -14,7 +14,8 @@ for in this file:
 So the UI, the moments at which queued calls are made and the start-up prove nothing of the application.
 Nothing is written outside the folders that the functions are given.
 
-As a program, `python headless.py wheel FOLDER` puts the bundle's wheel into FOLDER.
+As a program, `python headless.py wheel FOLDER` puts the bundle's wheel into FOLDER; with an e-mail and an address it is
+one for the Toolshed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
+from xml.sax.saxutils import escape
 
 SESSION_VERSIONS = "1,1"
 
@@ -358,11 +360,11 @@ def link_bundle(session: Any, repository: Path, place: Path) -> Any:
     return info
 
 
-def build_wheel(repository: Path, folder: Path) -> Path:
+def build_wheel(repository: Path, folder: Path, email: str = "", address: str = "") -> Path:
     """Build the bundle of `repository` as `devel build` does; return the path of the wheel, in `folder`.
 
     Built from a copy, because the builder leaves its folders behind and would find files in them that are gone from
-    src/ since.  It needs no session.
+    src/ since.  It needs no session.  A release has an e-mail and an address, which bundle_info.xml lacks.
     """
     claim_namespace()
     _revive_grako()
@@ -376,6 +378,12 @@ def build_wheel(repository: Path, folder: Path) -> Path:
             if path.is_file():
                 shutil.copy2(path, copy)
         shutil.copytree(repository / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        if email or address:
+            info = copy / "bundle_info.xml"
+            text = info.read_text(encoding="utf-8")
+            assert "<Email/>" in text and "<URL/>" in text
+            text = text.replace("<Email/>", f"<Email>{escape(email)}</Email>")
+            info.write_text(text.replace("<URL/>", f"<URL>{escape(address)}</URL>"), encoding="utf-8")
         builder = BundleBuilder(Logger(None), str(copy))
         builder.make_wheel()
         folder.mkdir(parents=True, exist_ok=True)
@@ -439,8 +447,13 @@ def start(folder: Path) -> Any:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] != "wheel":
-        sys.exit("Usage: python headless.py wheel FOLDER")
+    if len(sys.argv) not in (3, 5) or sys.argv[1] != "wheel":
+        sys.exit("Usage: python headless.py wheel FOLDER [EMAIL ADDRESS]")
     if not installed():
         sys.exit("The wheel is made by ChimeraX's own builder, which is not here: see requirements-chimerax.txt.")
-    print(build_wheel(Path(__file__).resolve().parents[2], Path(sys.argv[2])))
+    if len(sys.argv) == 5 and ("@" not in sys.argv[3] or "://" not in sys.argv[4]):
+        sys.exit(
+            "A release says whom to write to and where it is kept, as the Toolshed wants it: "
+            "make release EMAIL=someone@somewhere URL=https://..."
+        )
+    print(build_wheel(Path(__file__).resolve().parents[2], *map(Path, sys.argv[2:3]), *sys.argv[3:]))

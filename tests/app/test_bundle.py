@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import headless
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,3 +114,14 @@ def test_toolshed_installs_the_wheel(wheel, cryotrans_bundle, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Installed ChimeraX-CryoTRANS ({cryotrans_bundle.version})" in done.stdout
+
+
+def test_a_release_says_whom_to_write_to(tmp_path):
+    program = [sys.executable, str(ROOT / "tests" / "app" / "headless.py"), "wheel", str(tmp_path)]
+    refused = subprocess.run([*program, "", ""], capture_output=True, text=True, check=False)
+    assert refused.returncode != 0 and "EMAIL=" in refused.stderr and not any(tmp_path.iterdir())
+    wheel = headless.build_wheel(ROOT, tmp_path, "us@here", "https://here/x?a&b")
+    with zipfile.ZipFile(wheel) as file:
+        [name] = [name for name in file.namelist() if name.endswith("METADATA")]
+        said = file.read(name).decode()
+    assert "us@here" in said and "https://here/x?a&b" in said

@@ -9,6 +9,7 @@ from chimerax.atomic import AtomicStructure
 from chimerax.cryotrans.app.commands.registration import COMMANDS
 from chimerax.cryotrans.app.panel.content import (
     buttons_after,
+    buttons_next,
     chosen_pair,
     fields,
     map_text,
@@ -18,6 +19,9 @@ from chimerax.cryotrans.app.panel.content import (
     said_of,
     train_command,
 )
+from chimerax.cryotrans.app.runs import Run
+from chimerax.cryotrans.app.wording import in_keywords
+from chimerax.cryotrans.engine.judging.advice import AUTO, LEVELS, RIGID, SWAP, WHOLE
 from chimerax.cryotrans.engine.outlook import outlook_of
 
 SMALL = {"steps": "20", "depth": "2", "width": "8", "w2Iter": "2", "device": "cpu", "frames": "3", "seed": "1"}
@@ -102,6 +106,20 @@ def test_times_are_said_in_round_numbers():
 def test_a_verdict_is_taken_as_it_was_told():
     assert said_of(None) == ("", [], [])
     assert said_of({"word": "poor", "reasons": ["It folds."], "advice": []}) == ("poor", ["It folds."], [])
+
+
+def test_advice_that_is_a_command_is_a_button(pair, tmp_path):
+    class Ended:
+        folder, run_of_it = tmp_path, Run(tmp_path, *pair)
+
+    advice = [in_keywords(text) for text in (SWAP, RIGID, AUTO, WHOLE, LEVELS)]
+    assert [button.command for button in buttons_next(Ended(), advice)] == [
+        "cryotrans train #2 to #1",
+        "cryotrans train #1 to #2 flow domains",
+        "cryotrans train #1 to #2 recipe auto",
+        f"cryotrans resume {tmp_path}",
+    ]
+    assert buttons_next(Ended(), [in_keywords(LEVELS)]) == []
 
 
 def test_no_buttons_without_a_trajectory():

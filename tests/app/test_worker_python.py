@@ -176,6 +176,29 @@ def test_install_writes_into_no_folder_of_the_users(session, run, no_python, tmp
     assert (tmp_path / "thesis.tex").is_file() and not session.tasks.find_by_class(Installation)
 
 
+def test_install_takes_packages_from_a_folder_alone(session, run, no_python, wheels, monkeypatch):
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    task = run(f'cryotrans install source "{wheels}"')
+    assert task.error is None
+    log = "\n".join(session.test_log.texts("info"))
+    assert f"--no-index --find-links {wheels}" in log and "Successfully installed" in log
+
+
+def test_install_takes_pytorch_from_an_index_first(session, run, no_python, wheels):
+    # An address at which nothing is: pip is asked for it, and PIP_NO_INDEX makes it look into the folder all the same.
+    task = run("cryotrans install source http://127.0.0.1:9/simple")
+    assert task.error is None
+    assert "--index-url http://127.0.0.1:9/simple torch" in "\n".join(session.test_log.texts("info"))
+
+
+def test_install_refuses_a_folder_without_wheels(run, no_python, tmp_path):
+    with pytest.raises(UserError, match="holds no wheels"):
+        run(f'cryotrans install source "{tmp_path}"')
+    with pytest.raises(UserError, match="needs no source"):
+        run(f'cryotrans install python "{sys.executable}" source http://127.0.0.1:9/simple')
+
+
 def test_installation_can_be_stopped(session, run, no_python, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that accepts questions and answers none
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -11,7 +11,7 @@ from chimerax.core.errors import UserError
 
 from ...engine.maps import demo_pair
 from ...engine.maps.mrc_file import write_map
-from ..markup import link
+from ..markup import link, shortened
 from ..volumes import open_map
 from .folders import home
 
@@ -43,7 +43,7 @@ def demo(session: Any, directory: str | None = None) -> list[Any]:
         f"The smaller domain of this made-up molecule turns by {demo_pair.HINGE_ANGLE:g} degrees from {initial} "
         f"({_INITIAL_COLOR}) to {target} ({_TARGET_COLOR}). Train the flow between them: {train_link}, some minutes "
         f"without a GPU. The trajectory opens by itself; play it with vseries play. Files are in "
-        f"{html.escape(str(folder))}.",
+        f"{html.escape(shortened(folder))}.",
         is_html=True,
     )
     return models

@@ -153,7 +153,12 @@ COMMANDS = {
     "cryotrans install": _Command(
         install,
         {
-            "keyword": [("python", OpenFileNameArg), ("directory", SaveFolderNameArg), ("wait", BoolArg)],
+            "keyword": [
+                ("python", OpenFileNameArg),
+                ("directory", SaveFolderNameArg),
+                ("source", StringArg),
+                ("wait", BoolArg),
+            ],
             "synopsis": "Take or make a Python that has PyTorch",
         },
     ),

@@ -203,6 +203,23 @@ def buttons_after(job: Any) -> list[Button]:
     return found
 
 
+def buttons_next(job: Any, advice: Iterable[str]) -> list[Button]:
+    """What the advice of a verdict says to try, where it is a command and its maps are open."""
+    run = job.run_of_it
+    maps = [run.initial, run.target]
+    text = " ".join(advice)
+    found = []
+    if all(volume is not None and not volume.deleted for volume in maps) and not run.between:
+        there, back = (train_command(a, b, {}) for a, b in (maps, maps[::-1]))
+        found = [
+            ("the other way round", Button("Train the other way round", back, "Swap the maps")),
+            ("flow domains", Button("Train with domains alone", f"{there} flow domains", "Parts move as wholes")),
+            ("recipe auto", Button("Train with recipe auto", f"{there} recipe auto", "It finds large motions")),
+        ]
+    resume = Button("Resume", f"cryotrans resume {quoted(job.folder)}", "Let the recipe come to its end")
+    return [button for words, button in [*found, ("resume, without", resume)] if words in text]
+
+
 def frames_command(series: Any, folder: Path) -> str:
     """Save an image of each frame into a folder."""
     name, digits = f"#{series.id_string}", len(str(len(series.maps) - 1))
@@ -223,7 +240,7 @@ def structures_to_carry(session: Any) -> dict[str, Any]:
     return {
         f"#{structure.id_string} {structure.name}": structure
         for structure in session.models.list(type=AtomicStructure)
-        if structure.num_coordsets == 1
+        if structure.num_coordsets <= 1
     }
 
 

@@ -55,6 +55,6 @@ class Curves:
             axes.set_facecolor(paper)
             axes.spines[["top", "right"]].set_visible(False)
             axes.spines[["left", "bottom"]].set_color(ink)
-        self._figure.subplots_adjust(left=0.08, right=0.98, bottom=0.2, top=0.84, wspace=0.35)
+        self._figure.subplots_adjust(left=0.08, right=0.98, bottom=0.2, top=0.8, wspace=0.35)
         self.canvas.draw_idle()
         self.widget.show()

@@ -21,6 +21,7 @@ from ..markup import quoted
 from ..runs import runs_of
 from .content import (
     buttons_after,
+    buttons_next,
     carry_command,
     chosen_pair,
     fields,
@@ -47,7 +48,7 @@ class CryoTransTool(ToolInstance):
 
     SESSION_ENDURING = False
     SESSION_SAVE = False
-    help = "help:user/commands/cryotrans.html#panel"
+    help = "help:user/tools/cryotrans.html"
 
     def __init__(self, session: Any, tool_name: str = TOOL_NAME) -> None:
         super().__init__(session, tool_name)
@@ -254,7 +255,9 @@ class CryoTransTool(ToolInstance):
             ("Save frames…", "An image of each frame, as the window shows it", self._save_frames),
         ]
         there = job.series is not None and not job.series.deleted
-        self.result.show(*said_of(job.verdict), buttons_after(job), asking if there else [])
+        word, reasons, advice = said_of(job.verdict)
+        buttons = [*buttons_after(job), *buttons_next(job, advice)]
+        self.result.show(word, reasons, advice, buttons, asking if there else [])
         QTimer.singleShot(0, self._scroll_to_result)  # once it has its size
         self.runs_folded.refresh()
         self._look()
