@@ -14,13 +14,14 @@ READY := $(VENV)/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test accuracy verdicts pictures lint wheel release install clean
+.PHONY: help demo test accuracy verdicts reliability pictures lint wheel release install clean
 
 help:
 	@echo "make demo      a small example, from two maps to a pseudo-trajectory"
 	@echo "make test      all the tests that can run here"
 	@echo "make accuracy  trainings on known pairs against the truth, PAIRS=\"folder ...\" (an hour or two; goes on where it was)"
 	@echo "make verdicts  how often the verdict is right, by benchmarks/verdicts.jsonl; PROTEINS=\"folder ...\" adds trainings to it"
+	@echo "make reliability  programs are killed, and what is left is looked at; LONG=1 for ten times as many"
 	@echo "make pictures  remake pictures of docs/, with the ChimeraX on PATH or in CHIMERAX="
 	@echo "make lint      ruff and mypy"
 	@echo "make wheel     the bundle's wheel, in dist/ (needs Python 3.11 on Linux x86_64)"
@@ -47,6 +48,9 @@ lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy src
+
+reliability: $(READY)
+	$(PY) benchmarks/reliability.py --kills $(if $(LONG),500,50)
 
 # The panel's pictures need a ChimeraX with a window, in which the bundle and PyTorch are; the others do not.
 pictures: $(READY)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.errors import InputError, named
-from ..engine.files.run_directory import GENERATED_MAP, PROGRAM, RUN_FILE, STATE_FILE, RunDirectory
+from ..engine.files.run_directory import FINAL_WEIGHTS, GENERATED_MAP, PROGRAM, RUN_FILE, STATE_FILE, RunDirectory
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import read_map, write_map
 from ..engine.maps.preparation import above_level
@@ -258,14 +258,16 @@ class _Legs:
         return RunDirectory(self._whole / f"leg_{number}")
 
     def _is_done(self, number: int) -> bool:
-        """Whether it needs no more training; also one that was killed while it ended."""
+        """Whether it needs no more training; also one that was killed when all but its last files were there."""
+        leg = self._leg(number)
         try:
-            content = self._leg(number).read()
+            content = leg.read()
         except InputError:
             return False
         n_steps = self._said.get("n_steps", content["options"].get("n_steps"))
         made_all = content["options"].get("recipe") != "auto" and content.get("step", 0) >= n_steps
-        return content.get("state") == "finished" or (made_all and (self._leg(number) / STATE_FILE).is_file())
+        has_ended = content.get("state") == "finished" or (made_all and (leg / STATE_FILE).is_file())
+        return has_ended and (leg / FINAL_WEIGHTS).is_file()
 
     def _check_same_run(self) -> None:
         """Options given again on resuming must be those of the run."""

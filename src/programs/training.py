@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import InputError, named
-from ..engine.files.run_directory import MASKS, PROGRAM, RUN_FILE, STATE_FILE, RunDirectory
+from ..engine.files.run_directory import FINAL_WEIGHTS, MASKS, PROGRAM, RUN_FILE, STATE_FILE, RunDirectory
 from ..engine.options.training import TRAINING, TrainingOptions, check_together
 from ..engine.options.training import training_options as chosen_options
 from .beginning import begin
@@ -133,7 +133,9 @@ def _resume(
         )
     if "n_steps" in said:
         options = dataclasses.replace(options, n_steps=said["n_steps"])
-    if options.n_steps is not None and step >= options.n_steps:
+    # A run that was killed between its last checkpoint and its end has only to be ended.
+    has_ended = content.get("state") == "finished" and (run / FINAL_WEIGHTS).is_file()
+    if options.n_steps is not None and (step > options.n_steps or (step == options.n_steps and has_ended)):
         raise InputError(
             f"The run in {run.path} has done its {step} steps. To go on beyond, give more: {named('resume')} "
             f"{named('n_steps')} {2 * step or 1}."

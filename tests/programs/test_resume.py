@@ -31,6 +31,22 @@ def broken_off(maps, tmp_path, capsys):
     return directory, training(maps, directory, 30, 5)
 
 
+@pytest.mark.parametrize("state", ["running", "finished"])
+def test_a_run_killed_between_its_last_step_and_its_end_is_ended(maps, tmp_path, capsys, state):
+    directory = tmp_path / "run"
+    line = [word for word in training(maps, directory, 10, 5) if word != "--no-report"]
+    assert call(capsys, *line).status == 0
+    whole = {name: (directory / name).read_bytes() for name in ("net.pt", "loss.log", "state.pt")}
+    for name in ("net.pt", "report.html"):
+        (directory / name).unlink()
+    (directory / "run.json").write_text(json.dumps({**run_json(directory), "state": state}))
+    resumed = call(capsys, "train", "--resume", "-d", directory)
+    assert resumed.status == 0, resumed.err
+    assert {name: (directory / name).read_bytes() for name in whole} == whole
+    assert run_json(directory)["state"] == "finished" and (directory / "report.html").is_file()
+    assert "has done its 10 steps" in call(capsys, "train", "--resume", "-d", directory).err
+
+
 def test_in_haste_the_conclusion_is_left_to_resuming(maps, tmp_path, capsys):
     """As a ChimeraX that quits asks for it: who waits for the report then waits for a window to close."""
     directory = tmp_path / "run"
@@ -234,8 +250,7 @@ CONTRADICTIONS = [
     (["--mu_mesh", 1], "without --mu_mesh, not with 1"),
     (["--seed", 8], "with --seed 7, not with 8"),
     (["-w", "other.pt"], "without -w, not with "),
-    (["-n", 10], "has done its 10 steps. To go on beyond, give more: --resume -n 20"),
-    (["-n", 3], "has done its 10 steps"),
+    (["-n", 3], "has done its 10 steps. To go on beyond, give more: --resume -n 20"),
     (["-n", -1], "The number of steps (-n) must be 0 or more, not -1"),
     (["--overwrite"], "give one of the two"),
     (["--device", "cuda:7"], "GPU 7 is not there"),

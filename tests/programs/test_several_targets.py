@@ -153,6 +153,22 @@ def test_a_run_broken_off_in_its_second_leg_goes_on_exactly(states, trained, tmp
     assert "All 2 legs" in call(capsys, "train", "--resume", "-d", directory).err
 
 
+@pytest.mark.parametrize(("name", "state"), [("leg_1", "running"), ("leg_1", "finished"), ("leg_2", "running")])
+def test_a_leg_killed_between_its_last_step_and_its_end_is_ended(states, trained, tmp_path, capsys, name, state):
+    directory = tmp_path / "broken"
+    shutil.copytree(trained, directory)
+    leg = directory / name
+    (leg / "net.pt").unlink()
+    (leg / "run.json").write_text(json.dumps({**run_json(leg), "state": state}))
+    if name == "leg_1":
+        shutil.rmtree(directory / "leg_2")
+    result = call(capsys, "train", "--resume", "-d", directory)
+    assert result.status == 0, result.err
+    for folder in ("leg_1", "leg_2"):
+        assert _losses(directory / folder) == _losses(trained / folder)
+        assert (directory / folder / "net.pt").read_bytes() == (trained / folder / "net.pt").read_bytes()
+
+
 def test_a_stop_ends_the_present_leg_and_leaves_the_rest(states, trained, tmp_path, capsys):
     directory = tmp_path / "stopped"
     line = [*_line(states, directory, 10**6, 2), "--progress", "json", "--stop-with-input"]

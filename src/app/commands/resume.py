@@ -39,7 +39,8 @@ def resume(
             f"The run in {run.folder} is finished: after {done} steps nothing improved any more. To go on with other "
             f"settings, start from its weights: cryotrans train … weights {quoted(run.folder / FINAL_WEIGHTS)}"
         )
-    if done >= n_steps and "legs" not in content:
+    has_ended = content["state"] == "finished"  # else it was killed after its last step, and has only to be ended
+    if (done > n_steps or (done == n_steps and has_ended)) and "legs" not in content:
         raise UserError(
             f"The run in {run.folder} has done its {done} steps. To go on beyond, give more: "
             f"cryotrans resume {quoted(run.folder)} steps {2 * done or 1}"
