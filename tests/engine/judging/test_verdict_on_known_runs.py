@@ -11,6 +11,7 @@ from chimerax.cryotrans.engine.judging.verdict import verdict_on
 
 _RESULTS = Path(__file__).parents[3] / "benchmarks" / "verdicts.jsonl"
 _ROWS = [json.loads(line) for line in _RESULTS.read_text(encoding="utf-8").splitlines()]
+_TESTED = {"b0f0c5", "cysbp", "oppa", "ppase"}  # the half of the proteins on which no limit was chosen
 
 
 def _word(row):
@@ -36,10 +37,17 @@ def test_nothing_that_is_far_off_is_called_good_and_nothing_that_can_not_be_righ
         assert word == "poor", (row["protein"], row["case"])
 
 
-def test_most_of_what_is_right_is_called_good_and_what_is_called_good_is_right():
-    judged = [(_word(row), _is_right(row)) for row in _ROWS if row["said"] != "refused"]
+@pytest.mark.parametrize(
+    ("proteins", "least_right", "least_good"),
+    [(_TESTED, 0.97, 0.9), ({row["protein"] for row in _ROWS} - _TESTED, 0.95, 0.7)],
+    ids=["tested", "chosen"],
+)
+def test_most_of_what_is_right_is_called_good_and_what_is_called_good_is_right(proteins, least_right, least_good):
+    judged = [
+        (_word(row), _is_right(row)) for row in _ROWS if row["said"] != "refused" and row["protein"] in proteins
+    ]
     right = [word for word, is_right in judged if is_right]
     good = [is_right for word, is_right in judged if word == "good"]
-    assert len(judged) > 30
-    assert right.count("good") >= 0.9 * len(right)
-    assert sum(good) >= 0.97 * len(good)
+    assert len(judged) > 50
+    assert right.count("good") >= least_good * len(right)
+    assert sum(good) >= least_right * len(good)
