@@ -43,9 +43,7 @@ def test_nothing_that_is_far_off_is_called_good_and_nothing_that_can_not_be_righ
     ids=["tested", "chosen"],
 )
 def test_most_of_what_is_right_is_called_good_and_what_is_called_good_is_right(proteins, least_right, least_good):
-    judged = [
-        (_word(row), _is_right(row)) for row in _ROWS if row["said"] != "refused" and row["protein"] in proteins
-    ]
+    judged = [(_word(row), _is_right(row)) for row in _ROWS if row["said"] != "refused" and row["protein"] in proteins]
     right = [word for word, is_right in judged if is_right]
     good = [is_right for word, is_right in judged if word == "good"]
     assert len(judged) > 50
