@@ -24,6 +24,7 @@ from .alone import show_alone
 from .background import BackgroundTask, Message
 from .course import checkpoint_text, leg_text, time_text, verdict_text
 from .markup import link, quoted, shortened, table
+from .next_steps import next_steps
 from .riders import ATTRIBUTE, CONFIDENCE, FILE, Riders
 from .runs import Run, free_folder, open_command, runs_of
 from .settings import user_settings
@@ -383,6 +384,8 @@ class CryoTransJob(BackgroundTask):
             what, folder = (f"leg {end['leg']}", f"leg_{end['leg']}") if "leg" in end else ("it", "")
             if (report := self.folder / folder / "report.html").is_file():
                 lines.append(f"How far to believe {what}: {link(f'open {quoted(report)}', 'report')}")
+        if steps := next_steps(self._run, (self.verdict or {}).get("advice") or ()):
+            lines.append(f"To try next: {', '.join(link(step.command, step.text.lower()) for step in steps)}")
         if self._training is not None and not self._all_is_trained and self._run.can_go_on:
             lines.append(f"Training that has been stopped: {link(f'cryotrans resume {quoted(self.folder)}', 'resume')}")
         if lines:

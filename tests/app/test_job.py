@@ -378,6 +378,13 @@ def test_stop_before_the_first_step_opens_nothing(session, run, home, pair):
     assert "cxcmd:cryotrans%20resume" in session.test_log.texts("info")[-1]
 
 
+def test_advice_that_is_a_command_is_a_link(session, run, home, pair):
+    job = run(f"cryotrans train #1 to #2 steps 2 open false wait true {SMALL.replace('wait false', '')}")
+    assert job.verdict["word"] == "poor" and any("recipe" in text for text in job.verdict["advice"])
+    assert "To try next: " in session.test_log.texts("info")[-1]
+    assert "cxcmd:cryotrans%20train%20%231%20to%20%232%20recipe%20auto" in session.test_log.texts("info")[-1]
+
+
 def test_notes_and_warnings_are_said_once(session, home, tmp_path):
     job = CryoTransJob(session, "A → B", Run(tmp_path), Path(sys.executable), None, None)
     for _ in range(2):

@@ -18,6 +18,7 @@ from ...engine.options.option import Option
 from ...engine.options.training import TRAINING
 from ...engine.outlook import outlook_of
 from ..markup import quoted
+from ..next_steps import next_steps
 from ..volumes import shown_level
 from ..wording import in_keywords
 
@@ -204,20 +205,8 @@ def buttons_after(job: Any) -> list[Button]:
 
 
 def buttons_next(job: Any, advice: Iterable[str]) -> list[Button]:
-    """What the advice of a verdict says to try, where it is a command and its maps are open."""
-    run = job.run_of_it
-    maps = [run.initial, run.target]
-    text = " ".join(advice)
-    found = []
-    if all(volume is not None and not volume.deleted for volume in maps) and not run.between:
-        there, back = (train_command(a, b, {}) for a, b in (maps, maps[::-1]))
-        found = [
-            ("the other way round", Button("Train the other way round", back, "Swap the maps")),
-            ("flow domains", Button("Train with domains alone", f"{there} flow domains", "Parts move as wholes")),
-            ("recipe auto", Button("Train with recipe auto", f"{there} recipe auto", "It finds large motions")),
-        ]
-    resume = Button("Resume", f"cryotrans resume {quoted(job.folder)}", "Let the recipe come to its end")
-    return [button for words, button in [*found, ("resume, without", resume)] if words in text]
+    """What the advice of a verdict says to try."""
+    return [Button(step.text, step.command, "Try next") for step in next_steps(job.run_of_it, advice)]
 
 
 def frames_command(series: Any, folder: Path) -> str:
