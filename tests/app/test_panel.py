@@ -207,6 +207,17 @@ def test_a_model_is_carried_and_frames_are_saved_by_buttons_that_ask(session, ru
     assert typed[1].count("vseries play #3 jumpTo") == 3 and f"save {tmp_path}/frame_2.png supersample 3" in typed[1]
 
 
+def test_new_frames_of_a_run_keep_its_verdict(session, run, panel):
+    panel.form.set(SMALL)
+    panel.train.click()
+    _wait_for(session, lambda: panel._job.done)
+    first, word = panel._job, panel.result.word.text()
+    run("cryotrans predict #1 frames 2")
+    _wait_for(session, lambda: panel._job is not first and panel._job.done)
+    assert panel.result.word.text() == word and panel.result.widget.isVisible()
+    assert "cryotrans color #4" in "".join(button.toolTip() for button in panel.result.buttons)
+
+
 def test_stop_ends_a_training_and_its_run_can_be_gone_on_with(session, panel):
     panel.form.set({**SMALL, "steps": "1000000", "period": "20"})
     panel.train.click()

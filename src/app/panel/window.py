@@ -57,6 +57,7 @@ class CryoTransTool(ToolInstance):
         self._initial: Any = None
         self._target: Any = None
         self._job: CryoTransJob | None = None
+        self._verdict: tuple[Path | None, dict[str, Any] | None] = (None, None)  # the latest, and the run that it is of
         self.tool_window = MainToolWindow(self)
         self._build(self.tool_window.ui_area)
         self.tool_window.manage(placement="side")
@@ -255,7 +256,10 @@ class CryoTransTool(ToolInstance):
             ("Save frames…", "An image of each frame, as the window shows it", self._save_frames),
         ]
         there = job.series is not None and not job.series.deleted
-        word, reasons, advice = said_of(job.verdict)
+        if job.verdict is not None:
+            self._verdict = job.folder, job.verdict
+        folder, verdict = self._verdict
+        word, reasons, advice = said_of(verdict if folder == job.folder else None)  # new frames have that of their run
         buttons = [*buttons_after(job), *buttons_next(job, advice)]
         self.result.show(word, reasons, advice, buttons, asking if there else [])
         QTimer.singleShot(0, self._scroll_to_result)  # once it has its size
