@@ -215,7 +215,7 @@ def test_substeps_and_integrators_refine_the_same_way(maps, finished, model, tmp
 
 
 def test_memory_does_not_grow_with_the_number_of_frames(maps, tmp_path, monkeypatch, capsys):
-    """While a frame is made, the map that is carried is the only one there."""
+    """While a frame is made, the map that is carried is there, and at most the frame before, which is being written."""
     there = []
 
     def counting_deposit(*arguments):
@@ -225,7 +225,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(maps, tmp_path, monkeypa
     monkeypatch.setattr(prediction, "deposit", counting_deposit)
     gc.collect()
     assert call(capsys, *_line(maps, tmp_path / "out", _shift_weights(tmp_path)), "--frames", 12).status == 0
-    assert there == there[:1] * 12
+    assert len(there) == 12 and there[0] <= min(there) and max(there) <= there[0] + 1
 
 
 # Refusals and earlier files
