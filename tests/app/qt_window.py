@@ -37,6 +37,12 @@ def application() -> Any:
     return _kept[0]
 
 
+def withdraw() -> None:
+    """Take the modules away again: to the rest of ChimeraX there is no window."""
+    for name in ("chimerax.ui", "Qt", *(f"Qt.{name}" for name in _MODULES)):
+        sys.modules.pop(name, None)
+
+
 class MainToolWindow:
     """A window of its own in the place of a docked one."""
 

@@ -155,6 +155,7 @@ def panel(session, home, pair, monkeypatch):
     yield tool
     if tool in session.tools.list():
         tool.delete()
+    qt_window.withdraw()
 
 
 def _wait_for(session, condition, seconds=60):
