@@ -267,7 +267,7 @@ def test_on_a_disk_without_locks_nothing_is_claimed(session, run, home, a_run, m
     assert Run(a_run).state() == "unknown"
     runs_of(session).add(session, Run(a_run))
     run("cryotrans runs")
-    assert "<td>unknown</td>" in session.test_log.texts("info")[-1]
+    assert "<td>unknown<br>" in session.test_log.texts("info")[-1]
     assert "resume" not in session.test_log.texts("info")[-1]
 
 
