@@ -141,7 +141,7 @@ def test_train_takes_every_option(session, run, home, pair, a_run, tmp_path):
         "B",
     ]
     assert pair[0].display and pair[1].display
-    [opener] = [text for text in session.test_log.texts("info") if "Open the frames" in text]
+    [opener] = [text for text in session.test_log.texts("info") if "The frames: " in text]
     command = re.search(r'href="cxcmd:([^"]+)"', opener)[1]
     from urllib.parse import unquote
 
