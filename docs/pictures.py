@@ -62,7 +62,7 @@ class _Pictures:
         self.later(1000, self.until_it_runs)
 
     def until_it_runs(self):
-        job = self.panel._job
+        job = self.panel.job
         if len(job.checkpoints) > 6 or job.done:
             self.picture("panel_running")
             self.later(1000, self.until_it_ends)
@@ -70,7 +70,7 @@ class _Pictures:
             self.later(500, self.until_it_runs)
 
     def until_it_ends(self):
-        self.later(3000, self.third_click) if self.panel._job.done else self.later(1000, self.until_it_ends)
+        self.later(3000, self.third_click) if self.panel.job.done else self.later(1000, self.until_it_ends)
 
     def third_click(self):
         run(self.session, "ui tool hide 'Volume Viewer'", log=False)
@@ -80,7 +80,7 @@ class _Pictures:
 
     def color(self):
         self.picture("panel_morph")
-        series = f"#{self.panel._job.series.id_string}"
+        series = f"#{self.panel.job.series.id_string}"
         run(self.session, f"vseries stop {series} ; cryotrans color {series} ; cryotrans arrows {series}")
         run(self.session, "ui tool hide 'Volume Viewer'", log=False)
         self.later(3000, self.end)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from chimerax.core.errors import UserError
 
+from ..engine.files.map_names import in_names, names_by_file
 from ..engine.judging.measures import CONFIDENCE_FILE
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import write_map
@@ -29,7 +30,7 @@ from .riders import ATTRIBUTE, CONFIDENCE, FILE, Riders
 from .runs import Run, free_folder, open_command, runs_of
 from .settings import user_settings
 from .volumes import model_text
-from .wording import in_models, in_names, said_by
+from .wording import cannot_be_written, in_models, said_by
 from .worker_python import environment, look_for_python, tell_how_to_install, worker_command
 
 PROGRESS = "CryoTRANS progress"  # trigger of the session, with (job, message); the message None at the end
@@ -103,10 +104,9 @@ class CryoTransJob(BackgroundTask):
         self._weights: Path | None = None  # of the frames
         self._started_with: Message = {}
         self._models = run.models_by_file()
-        self._names = run.names_by_file()
+        self._names = names_by_file(run.models())
         self._said: set[str] = set()  # by both programs, worth saying once
         self.checkpoints: list[Message] = []  # of the training, for who shows its course
-        self.present: Message = {}  # the latest step, note or frame
         if not session.triggers.has_trigger(PROGRESS):
             session.triggers.add_trigger(PROGRESS)
 
@@ -141,8 +141,7 @@ class CryoTransJob(BackgroundTask):
             try:
                 write_map(path, self._maps.pop(path))
             except OSError as error:
-                text = f"The folder {path.parent} cannot be written: {error.strerror}. Give another directory."
-                raise UserError(text) from error
+                raise UserError(cannot_be_written(path.parent, error)) from error
 
     def _run_worker(self, program: str, arguments: Sequence[str]) -> Message | None:
         assert self._python is not None
@@ -318,7 +317,8 @@ class CryoTransJob(BackgroundTask):
         facts["Folder"] = html.escape(shortened(self.folder))
         if trained is not None:
             folders = [f"leg_{end['leg']}" for end in self._legs if "leg" in end]
-            facts["Files"] = ", ".join([*self._report_links(), *(folders or ["net.pt"]), "run.json", "worker.log"])
+            reports = [link(f"open {quoted(self.folder / path)}", path.as_posix()) for _, path in self._reports()]
+            facts["Files"] = ", ".join([*reports, *(folders or ["net.pt"]), "run.json", "worker.log"])
         if (framed := self._framed) is not None:
             names, folder = framed["files"], Path(framed["directory"])
             inside = folder.name if folder.parent == self.folder else shortened(folder)
@@ -329,13 +329,11 @@ class CryoTransJob(BackgroundTask):
             facts.update({name: html.escape(text) for name, text in self._facts_of_atoms(framed).items()})
         return table([f"<b>{key}</b>", text] for key, text in facts.items() if text)
 
-    def _report_links(self) -> list[str]:
-        """The report, or one for each leg, of those that are there."""
-        folders = [f"leg_{end['leg']}" if "leg" in end else "" for end in self._legs]
-        reports = [Path(folder, "report.html") for folder in folders]
-        return [
-            link(f"open {quoted(self.folder / path)}", str(path)) for path in reports if (self.folder / path).is_file()
-        ]
+    def _reports(self) -> list[tuple[str, Path]]:
+        """What there are reports of, and where in the folder they are: one, or one for each leg."""
+        legs = [("it", "") if "leg" not in end else (f"leg {end['leg']}", f"leg_{end['leg']}") for end in self._legs]
+        reports = [(what, Path(folder, "report.html")) for what, folder in legs]
+        return [(what, path) for what, path in reports if (self.folder / path).is_file()]
 
     def _facts_of_atoms(self, framed: Message) -> dict[str, str]:
         assert self._frames is not None
@@ -380,10 +378,8 @@ class CryoTransJob(BackgroundTask):
         elif self._framed is not None and self._framed["files"]:
             why = "" if self._run.initial is not None else "The initial map has been closed, so nothing was opened. "
             lines.append(f"{why}The frames: {link(open_command(Path(self._framed['directory'])), 'open')}")
-        for end in self._legs:
-            what, folder = (f"leg {end['leg']}", f"leg_{end['leg']}") if "leg" in end else ("it", "")
-            if (report := self.folder / folder / "report.html").is_file():
-                lines.append(f"How far to believe {what}: {link(f'open {quoted(report)}', 'report')}")
+        for what, path in self._reports():
+            lines.append(f"How far to believe {what}: {link(f'open {quoted(self.folder / path)}', 'report')}")
         if steps := next_steps(self._run, (self.verdict or {}).get("advice") or ()):
             lines.append(f"To try next: {', '.join(link(step.command, step.text.lower()) for step in steps)}")
         if self._training is not None and not self._all_is_trained and self._run.can_go_on:

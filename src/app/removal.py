@@ -10,8 +10,11 @@ from chimerax.map import Volume
 from chimerax.map_series import MapSeries
 
 from ..engine.files.run_directory import RunDirectory
+from .riders import FILE
 from .runs import MAP_FILES, Run, remove_empty, runs_of, source_of
 from .settings import forget_run
+
+_BESIDE_FRAMES = ("report.html", "initial.mrc", "still_part.mrc", FILE)
 
 
 def forget(session: Any, run: Run) -> None:
@@ -39,7 +42,7 @@ def delete(session: Any, run: Run) -> None:
             path.unlink(missing_ok=True)
         for path in [path for place in frames for path in _files(place) if path.name.startswith("frame_")]:
             path.unlink()
-        for path in [path for place in frames for path in (place / "report.html", place / "initial.mrc")]:
+        for path in [place / name for place in frames for name in _BESIDE_FRAMES]:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{error.filename} cannot be removed: {error.strerror}.") from error

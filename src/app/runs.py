@@ -76,15 +76,6 @@ class Run:
         models = [self.initial, *self.between, self.target]
         return {path.name: model for path, model in zip(files, models) if model is not None}
 
-    def names_by_file(self) -> dict[str, str]:
-        """The names of the models, by the same files: for those that have been closed."""
-        models = self.models()
-        if not models:
-            return {}
-        files = [self.initial_path, *self.target_paths()]
-        names = [models["initial"]["name"], *self.names_of_targets()]
-        return {path.name: name for path, name in zip(files, names)}
-
     @property
     def validation_path(self) -> Path:
         return self.folder / "maps" / "validation.mrc"

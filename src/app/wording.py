@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..engine.errors import worded
+from ..engine.files.map_names import MAP_FILE
 from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
 
@@ -20,7 +21,6 @@ _INSTEAD = {  # of options that the commands do not have
     "no_report": "no report",
 }
 
-_MAP_FILE = re.compile(r"(?<![\w/\\])(?:initial|target(?:_\d+)?)\.mrc\b")  # of a run, but where the whole path stands
 _COMMAND = re.compile(r"\(in ChimeraX: ([^()]*)\)")
 
 
@@ -50,7 +50,7 @@ def in_models(text: str, models: Mapping[str, Any]) -> str:
         models: those that are open, by the names of their files in the run, in the order of the conformations; the
             places in the text are in the frame of the first.
     """
-    files = [name for name in _MAP_FILE.findall(text) if name in models]
+    files = [name for name in MAP_FILE.findall(text) if name in models]
     if not files:
         return text
     in_order = [name for name in models if name in files]
@@ -66,12 +66,12 @@ def in_models(text: str, models: Mapping[str, Any]) -> str:
         return f"(type: {command})"
 
     text = _COMMAND.sub(typed, text)
-    return _MAP_FILE.sub(lambda file: _model_text(models[file[0]]) if file[0] in models else file[0], text)
+    return MAP_FILE.sub(lambda file: _model_text(models[file[0]]) if file[0] in models else file[0], text)
 
 
-def in_names(text: str, names: Mapping[str, str]) -> str:
-    """The same with the names of models that are not open any more."""
-    return _MAP_FILE.sub(lambda file: names.get(file[0], file[0]), text)
+def cannot_be_written(folder: object, error: OSError) -> str:
+    """That files for a worker cannot be put into a folder, and the way out."""
+    return f"The folder {folder} cannot be written: {error.strerror}. Give another directory."
 
 
 def _model_text(model: Any) -> str:

@@ -1,7 +1,7 @@
 """Adam: steps of about the same length in every parameter, whatever the scale of the derivative.
 
 Kingma & Ba, ICLR 2015, arXiv:1412.6980, algorithm 1.  The numbers are those of torch.optim.Adam to the last bit, whose
-first use imports PyTorch's compiler: two seconds, of the forty that a small molecule takes.
+first use imports PyTorch's compiler, which takes seconds.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Adam:
 
     def _change(self, parameter: Tensor, gradient: Tensor, rate: float, place: int) -> None:
         if place not in self._state:
-            zeros = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            zeros = torch.zeros_like(parameter)
             self._state[place] = {"step": 0, "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
         state = self._state[place]
         state["step"] += 1

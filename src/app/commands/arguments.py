@@ -32,6 +32,8 @@ from ..masks import MaskArg
 from ..riders import RIGID, StructureToCarryArg
 from ..segments import SegmentsArg
 
+_ID = r"\d+(?:\.\d+)*"  # of a model, as 2 or 2.1
+
 
 class DeviceArg(Annotation):
     """auto, cpu, mps, cuda or cuda:N."""
@@ -68,9 +70,6 @@ def _refuse_series(maps: list[Any], used: str) -> None:
                 f"#{series.id_string} {series.name} is a series of {len(series.maps)} frames, where one map is wanted. "
                 f"Name a frame, such as #{last.id_string}."
             )
-
-
-_ID = r"\d+(?:\.\d+)*"  # of a model, as 2 or 2.1
 
 
 class MapsInOrderArg(Annotation):

@@ -15,6 +15,7 @@ from ...engine.maps.density_map import DensityMap
 from ..markup import quoted
 from ..riders import FILE
 from ..runs import Run, free_folder, remove_empty, runs_of
+from ..wording import cannot_be_written
 
 
 def folder_named(run: str | None) -> Path | None:
@@ -96,8 +97,7 @@ def maps_of_run(
         run.write_models()
     except OSError as error:
         run.take_back()
-        text = f"The folder {run.folder} cannot be written: {error.strerror}. Give another directory."
-        raise UserError(text) from error
+        raise UserError(cannot_be_written(run.folder, error)) from error
     maps = {run.initial_path: initial, **dict(zip(run.target_paths(), targets))}
     if validation is not None:
         maps[run.validation_path] = validation

@@ -14,6 +14,7 @@ from ..masks import own_mask
 from ..riders import FILE, Riders
 from ..runs import Run, runs_of
 from ..volumes import density_map_of, level_of, model_text, shown_level, suggested_level
+from ..wording import cannot_be_written
 from ..worker_python import find_python
 from .folders import new_frames_folder
 from .known_run import content_of, run_in
@@ -76,8 +77,7 @@ def predict(
             riders.write(atoms_path)
         except OSError as error:
             atoms_path.unlink(missing_ok=True)
-            text = f"The folder {folder} cannot be written: {error.strerror}. Give another directory."
-            raise UserError(text) from error
+            raise UserError(cannot_be_written(folder, error)) from error
     if name is None:
         name = f"CryoTRANS {_way(initial, trained, reverse)}"
     wanted = Frames(

@@ -5,6 +5,7 @@ The panel does nothing of its own: each of its buttons is a command, which stand
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from ..next_steps import next_steps
 from ..volumes import shown_level
 from ..wording import in_keywords
 
+_FLAG = re.compile(r"(?<!\w)--?[A-Za-z]\w*(?:-\w+)*")  # of the programs, in a text of help
 _OTHERWISE = ("level", "toLevel")  # as shown in the window, which is where people set them
 _HELP_OF_OTHERS = {
     "validate": "another map of the target's state to judge by",
@@ -150,8 +152,13 @@ def _field(about: Option) -> Field:
     keyword = about.typed_keyword
     assert keyword is not None
     choices = ("true", "false") if about.kind is bool else about.choices
-    words = about.help.replace("--", "").replace("lr", "learningRate")
-    return Field(keyword, about.spoken or keyword, choices, words)
+    return Field(keyword, about.spoken or keyword, choices, _FLAG.sub(_keyword_of, about.help))
+
+
+def _keyword_of(flag: re.Match[str]) -> str:
+    """What is typed in a command for a flag of the programs."""
+    options = [about for about in TRAINING.values() if flag[0] in about.flags]
+    return options[0].typed_keyword or flag[0] if options else flag[0]
 
 
 def train_command(initial: Volume, target: Volume, options: Mapping[str, str]) -> str:

@@ -49,7 +49,8 @@ class Curves:
                 for message, value in zip(there, values)
                 if isinstance(value, (int, float)) and math.isfinite(value)
             ]
-            axes.plot(*zip(*points), linewidth=1.2, color="#2b7fd4") if points else None
+            if points:
+                axes.plot(*zip(*points), linewidth=1.2, color="#2b7fd4")
             axes.set_title(title, fontsize=7, color=ink)
             axes.tick_params(labelsize=6, colors=ink, length=2)
             axes.set_facecolor(paper)

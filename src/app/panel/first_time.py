@@ -39,11 +39,18 @@ class FirstTime:
         row.addWidget(self.choose)
         row.addStretch(1)
         column.addLayout(row)
+        self._is_ready: bool | None = None  # None: the disk is to be asked
+
+    def ask_again(self) -> None:
+        """Something has changed, or failed: look at the disk the next time."""
+        self._is_ready = None
 
     def look(self) -> None:
-        """Bring it up to date; cheap."""
+        """Bring it up to date; cheap, as the disk is asked only until PyTorch is there."""
         task = self._task()
-        needed = task is not None or not seems_ready(user_settings(self._session).python)
+        if not self._is_ready:
+            self._is_ready = seems_ready(user_settings(self._session).python)
+        needed = task is not None or not self._is_ready
         self.widget.setVisible(needed)
         self.install.setText("Stop" if task is not None else "Install PyTorch")
         self.choose.setEnabled(task is None)

@@ -56,7 +56,8 @@ class CryoTransTool(ToolInstance):
 
         self._initial: Any = None
         self._target: Any = None
-        self._job: CryoTransJob | None = None
+        self.job: CryoTransJob | None = None  # that it follows
+        self._told_of: Any = None  # what the outlook is of
         self._verdict: tuple[Path | None, dict[str, Any] | None] = (None, None)  # the latest, and the run that it is of
         self.tool_window = MainToolWindow(self)
         self._build(self.tool_window.ui_area)
@@ -66,7 +67,7 @@ class CryoTransTool(ToolInstance):
             session.triggers.add_trigger(PROGRESS)
         self._handlers.append(session.triggers.add_handler(PROGRESS, self._on_progress))
         self._timer = QTimer(self.tool_window.ui_area)
-        self._timer.timeout.connect(self._look)
+        self._timer.timeout.connect(self._look_if_seen)
         self._timer.start(_MILLISECONDS)
         running = [job for job in session.tasks.find_by_class(CryoTransJob) if not job.done]
         if running:
@@ -150,36 +151,36 @@ class CryoTransTool(ToolInstance):
 
     def _train_or_stop(self) -> None:
         if self._runs_now():
-            assert self._job is not None
-            self._type(f"cryotrans stop {quoted(self._job.folder)}")
+            assert self.job is not None
+            self._type(f"cryotrans stop {quoted(self.job.folder)}")
             return
         job = self._type(train_command(self._initial, self._target, self.form.chosen()))
         if isinstance(job, CryoTransJob):
             self._take(job)
 
     def _show_now(self) -> None:
-        assert self._job is not None
-        initial = runs_of(self.session).find(self._job.folder)
-        model = initial.initial if initial is not None else None
+        assert self.job is not None
+        run = runs_of(self.session).find(self.job.folder)
+        model = run.initial if run is not None else None
         if model is not None and not model.deleted:
-            self._type(f"cryotrans predict #{model.id_string} run {quoted(self._job.folder)}")
+            self._type(f"cryotrans predict #{model.id_string} run {quoted(self.job.folder)}")
 
     def _carry(self) -> None:
-        assert self._job is not None
+        assert self.job is not None
         found = structures_to_carry(self.session)
-        run = runs_of(self.session).find(self._job.folder)
+        run = runs_of(self.session).find(self.job.folder)
         if not found or run is None or run.initial is None or run.initial.deleted:
             self._say("Open an atomic model that fits the initial map, which has to be open too.")
             return
         name, chosen = QInputDialog.getItem(self.train, "Carry a model", "Which one?", list(found), 0, False)
         if chosen:
-            self._type(carry_command(run.initial, self._job.folder, found[name]))
+            self._type(carry_command(run.initial, self.job.folder, found[name]))
 
     def _save_frames(self) -> None:
-        assert self._job is not None
+        assert self.job is not None
         folder = QFileDialog.getExistingDirectory(self.train, "A folder for the images")
         if folder:
-            self._type(frames_command(self._job.series, Path(folder)))
+            self._type(frames_command(self.job.series, Path(folder)))
 
     def _type(self, command: str) -> Any:
         """Run a command as if it had been typed; what is wrong with it is said here and in the Log."""
@@ -202,19 +203,23 @@ class CryoTransTool(ToolInstance):
         self.target_menu.show(maps, self._target)
         options = self.form.chosen()
         state = (*(menu.look for menu in (self.initial_menu, self.target_menu)), tuple(options.items()))
-        if getattr(self, "_shown", None) != state:
-            self._shown = state
+        if self._told_of != state:
+            self._told_of = state
             self.outlook.setText(outlook_text(self._initial, self._target, options))
         self.train.setText("Stop" if self._runs_now() else "Train")
         self.train.setEnabled(self._runs_now() or self._target is not None)
         self.first_time.look()
 
+    def _look_if_seen(self) -> None:
+        if self.tool_window.ui_area.isVisible():
+            self._look()
+
     def _runs_now(self) -> bool:
-        return self._job is not None and not self._job.done
+        return self.job is not None and not self.job.done
 
     def _take(self, job: CryoTransJob) -> None:
         """Follow a job from now on."""
-        self._job = job
+        self.job = job
         self.curves.show(job.checkpoints)
         self.result.clear()
         self.bar.setRange(0, 0)  # it works, how far is not known yet
@@ -227,8 +232,8 @@ class CryoTransTool(ToolInstance):
 
     def _on_progress(self, _: str, told: Any) -> None:
         job, message = told
-        if job is not self._job:
-            if message is None or (self._job is not None and not self._job.done):
+        if job is not self.job:
+            if message is None or (self.job is not None and not self.job.done):
                 return
             self._take(job)
         if message is None:
@@ -251,6 +256,8 @@ class CryoTransTool(ToolInstance):
         self.bar.hide()
         self.show_now.hide()
         self._say(job.error or "")
+        if job.error is not None:
+            self.first_time.ask_again()
         asking = [
             ("Carry a model…", "An atomic model that fits the initial map rides along", self._carry),
             ("Save frames…", "An image of each frame, as the window shows it", self._save_frames),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.errors import InputError
+from ...engine.files.map_names import names_by_file
 from ...engine.files.run_directory import LOSS_FILE, RunDirectory
 from ...engine.judging.measures import Measures
 from ...engine.judging.tables import FSC_FILE, METRICS_FILE, read_fsc, read_metrics
@@ -57,10 +58,7 @@ def names_of_models(run: RunDirectory) -> dict[str, str]:
     """What the user calls the maps, by the files that ChimeraX has made of them for a run; {} of a run from files."""
     for folder in (run.path, run.path.parent):  # a leg's run lies in that of all legs
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            described = json.loads((folder / "maps" / "models.json").read_text(encoding="utf-8"))
-            targets = [str(model["name"]) for model in (*described.get("between", ()), described["target"])]
-            files = [f"target_{number}.mrc" for number in range(1, len(targets) + 1)] if targets[1:] else ["target.mrc"]
-            return {"initial.mrc": str(described["initial"]["name"]), **dict(zip(files, targets))}
+            return names_by_file(json.loads((folder / "maps" / "models.json").read_text(encoding="utf-8")))
     return {}
 
 

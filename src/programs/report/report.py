@@ -6,7 +6,6 @@ from outside, such as file names, is escaped.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...engine.carrying.model_file import Model
 from ...engine.errors import InputError
+from ...engine.files.map_names import in_names
 from ...engine.files.run_directory import FINAL_WEIGHTS, RunDirectory
 from ...engine.files.writing import write_atomically
 from ...engine.judging.tables import METRICS_FILE
@@ -40,7 +40,6 @@ from .sections import (
 from .witness import witness_section
 
 REPORT_FILE = "report.html"
-_MAP_FILE = re.compile(r"(?<![\w/\\])(?:initial|target(?:_\d+)?)\.mrc\b")  # but where a path stands
 NO_MATPLOTLIB = (
     "No report is written: it needs matplotlib. Install it into the Python at work (pip install matplotlib)."
 )
@@ -85,29 +84,23 @@ def write_report(
         levels = [float(told.content["options"][f"{key}_level"]) for key in ("initial", "target")]
     except (InputError, KeyError, TypeError, ValueError) as error:
         return f"No report is written: the files of the run in {run.path} do not say enough ({error})."
-    blur = told.content.get("relative_blur")
-    if blur is None:  # of an earlier version
-        from ...engine.maps.relative_blur import estimate_blur
-
-        blur = told.content["options"].get("blur")
-        blur = estimate_blur(initial.density, target.density, initial.voxel_size) if blur is None else blur
+    blur = _blur(told.content, initial, target)
     kept = [above_level(density_map, level) for density_map, level in zip((initial, target), levels)]
     sections = [
         verdict_section(told),
         regions_section(run, told, model),
         figures_section(told),
-        pictures_section(kept[0], kept[1], generated, float(blur), initial.voxel_size),
+        pictures_section(kept[0], kept[1], generated, blur, initial.voxel_size),
         training_section(told),
         motion_section(told, motion),
         witness_section(told, model),
         domains_section(run, model) if told.row is told.rows[best_checkpoint(told.rows)] else "",
         list_section("Warnings", told.texts("warnings")),
-        run_section(told, float(blur)),
+        run_section(told, blur),
     ]
     # File names may hold bytes that are not UTF-8: these are shown as escapes.
-    text = page(_title(told.content), sections)
-    names = names_of_models(run)
-    text = _MAP_FILE.sub(lambda file: escaped(names.get(file[0], file[0])), text)
+    names = {file: escaped(name) for file, name in names_of_models(run).items()}
+    text = in_names(page(_title(told.content), sections), names)
     write_atomically(path, text.encode(errors="backslashreplace"))
     return f"Verdict: {told.verdict.word}. {told.verdict.reasons[0]} The report is {path}."
 
@@ -147,6 +140,16 @@ def report_of_prediction(
     except (InputError, KeyError, TypeError, AttributeError, ValueError) as error:
         return f"No report is written: the files of the run in {run.path} do not say enough ({error})."
     return write_report(directory / REPORT_FILE, run, initial, target, generated, step, model=model)
+
+
+def _blur(content: dict[str, Any], initial: DensityMap, target: DensityMap) -> float:
+    """Å, of the initial map to be as coarse as the target; a run of an earlier version has not noted it."""
+    for known in (content.get("relative_blur"), content["options"].get("blur")):
+        if known is not None:
+            return float(known)
+    from ...engine.maps.relative_blur import estimate_blur
+
+    return estimate_blur(initial.density, target.density, initial.voxel_size)
 
 
 def _title(content: dict[str, Any]) -> str:
