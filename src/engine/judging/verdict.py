@@ -34,8 +34,8 @@ The gap is 1 - correlation.  The start is the first checkpoint if it lies at res
 has none.  The limits part the runs on which they were tried, see docs/verdict.md.
 Between two states of a molecule right flows had correlations from 0.92, strains of 0.07 to 0.28 and up to 4 % of the
 mass folded, or something was said against them.  Between two molecules trainings ended at correlations of 0.79 to 0.94,
-strains of 0.34 to 0.47 and up to 18 % folded.  One pair that came right but for a few loops (3.5 to 4.6 Å; 78 % of the residues within 2 Å) had strains
-of 0.23 to 0.25, and was given away by the witness.
+strains of 0.34 to 0.47 and up to 18 % folded.  One pair that came right but for a few loops (3.5 to 4.6 Å; 78 % of the
+residues within 2 Å) had strains of 0.23 to 0.25, and was given away by the witness.
 """
 
 from __future__ import annotations
