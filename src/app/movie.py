@@ -28,10 +28,12 @@ from chimerax.map_series import MapSeries
 
 from .markup import quoted
 from .series import _attended, _EqualVolumes, _in_image_style, _levels
+from .stoppable import stoppable
 from .volumes import model_text
 
 SECONDS = 4.0  # of a movie, forth and back: long enough to see what moves
 _IMAGES_PER_SECOND = 25  # ChimeraX's default
+_FRAME = "vseries play "  # begins the line of a frame
 _FIRST_LINE = "# A movie by cryotrans movie: "  # tells files of ours, which may be replaced, from others
 
 
@@ -85,7 +87,7 @@ def record_movie(
     Raises:
         UserError: there are no graphics, ffmpeg is missing, a movie is being recorded already, the frames are fewer
             than two or another number than the coordinate sets, the suffix is unknown, or a file cannot be written:
-            then nothing has been played.  Or recording or encoding failed.
+            then nothing has been played.  Or recording or encoding failed, or was stopped.
     """
     _check_recorder(session)
     _check_frames(series, model)
@@ -136,7 +138,7 @@ def _head_lines(series: MapSeries, model: Any, size: tuple[int, int] | None) -> 
 
 
 def _frame_line(series: MapSeries, time: int, levels: list[float], model: Any, n_images: int) -> str:
-    commands = [f"vseries play #{series.id_string} jumpTo {time}"]
+    commands = [f"{_FRAME}#{series.id_string} jumpTo {time}"]
     if levels:  # none in image style; "change surface" because ChimeraX wants it where both styles are shown
         written = " ".join(f"level {level!r}" for level in levels)
         commands.append(f"volume #{series.maps[time].id_string} change surface {written}")
@@ -163,21 +165,23 @@ def _numbers(values: Any) -> str:
 
 
 def _run_script(session: Any, script: Path) -> None:
-    """Run the commands in the folder of the file, as opening it does; the status line says how far it is.
+    """Run the commands in the folder of the file, as opening it does, until somebody stops it.
 
     Not by `open`, which would put the file into the list of recent ones.
     """
-    lines = script.read_text(encoding="utf-8").splitlines()
-    images = [line for line in lines if line.startswith("vseries play ")]
+    lines = [line for line in script.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    n_frames = sum(line.startswith(_FRAME) for line in lines)
     here = os.getcwd()
     os.chdir(script.parent)
     try:
-        for line in lines:
-            if line in images:
-                session.logger.status(f"Movie: frame {images.index(line) + 1} of {len(images)}")
-            elif line.startswith("movie encode"):
-                session.logger.status("Movie: encoding")
-            if line and not line.startswith("#"):
+        with stoppable(session, "Recording a movie", n_frames) as tell:
+            done = 0
+            for line in lines:
+                if line.startswith(_FRAME):
+                    tell(done, f"Movie: frame {done + 1} of {n_frames}")
+                    done += 1
+                elif line.startswith("movie encode"):
+                    tell(done, "Movie: encoding")
                 run_command(session, line, log=False)
     finally:
         os.chdir(here)

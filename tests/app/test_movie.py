@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -369,10 +371,36 @@ def fail_to_begin(monkeypatch, ffmpeg):
     monkeypatch.setattr("chimerax.movie.movie.Movie.start_recording", start_recording)
 
 
+def press_stop(monkeypatch, ffmpeg):
+    """As in ChimeraX's window: the button of what stands there meanwhile, in the real widget without a screen."""
+    import qt_window
+
+    from chimerax.cryotrans.app import movie
+
+    try:
+        qt_window.application()
+    except ImportError as error:
+        pytest.skip(f"needs PyQt6 and the libraries of the system that it uses ({error})")
+    from PyQt6.QtCore import QTimer
+    from PyQt6.QtWidgets import QApplication, QPushButton
+
+    in_window = movie.stoppable
+
+    def press():
+        QApplication.activeModalWidget().findChild(QPushButton).click()
+
+    def stoppable(session, title, n_steps):
+        QTimer.singleShot(0, press)
+        return in_window(SimpleNamespace(ui=SimpleNamespace(is_gui=True), logger=session.logger), title, n_steps)
+
+    monkeypatch.setattr(movie, "stoppable", stoppable)
+
+
 @pytest.mark.parametrize(
     "fail, message",
     [
         (None, None),
+        (press_stop, "Recording a movie: stopped"),
         (fail_to_begin, "no room for images"),
         (fail_while_drawing, "out of graphics memory"),
         (fail_to_encode, r"morph\.mp4 could not be encoded. The Log has what ffmpeg said"),
@@ -401,6 +429,8 @@ def test_the_scene_is_as_it_was_whatever_happens(
     assert scene(session, series) == before
     assert Path.cwd().name == "my movies"
     monkeypatch.undo()
+    if fail is press_stop:
+        sys.modules["qt_window"].withdraw()
     session.update_loop.draw_new_frame()
     assert scene(session, series) == before
 
