@@ -40,7 +40,8 @@ _BALL = 12.0  # Å, radius: 60 residues or so
 _FINE_VOXEL = 2.0  # Å, at least, where fits are compared
 _TURNS = 1200  # 15° apart
 _POSES, _FINE_POSES = 5, 2  # of each piece, that are moved uphill in the coarse maps, and of these in the fine ones
-_BETTER = 0.15  # correlation by which another pose must fit better
+_BETTER = 0.15  # correlation by which another pose must fit better than the piece as a whole where the flow takes it
+_BETTER_THAN_BENT = 0.05  # and better than as the flow bends it: where domains meet, no rigid pose fits as well as that
 _ELSEWHERE = 3.0  # Å from where the flow takes the piece
 _FITS_ILL, _FITS_NOWHERE = 0.85, 0.7  # of the usual fit
 
@@ -166,7 +167,8 @@ def witness_of(
         apart = math.sqrt(float((ways * mass[k]).sum() / mass[k].sum())) * fine.voxel
         fit, rigid = float(fits[k]), float(rigid_fits[k])
         elsewhere = apart > _ELSEWHERE and best > rigid + _BETTER
-        against = elsewhere and (fit < _FITS_ILL * usual or best > max(fit, rigid) + _BETTER)
+        ill_here = fit < _FITS_ILL * usual and best > fit + _BETTER_THAN_BENT
+        against = elsewhere and (ill_here or best > max(fit, rigid) + _BETTER)
         ill = max(fit, rigid) < _FITS_NOWHERE * usual
         place = (centres[k] * fine.ratio).cpu().double().numpy()
         found.append(Piece(place, float(shares[k]), max(fit, rigid), best, apart, against, ill))

@@ -54,6 +54,7 @@ def test_pieces_agree_with_a_right_flow(lobes):
     witness = witness_of(initial, target, (LEVEL, LEVEL), 0.0, field, CPU)
     assert witness.usual > 0.9
     assert witness.doubted < 0.1  # a ball of both lobes fits neither way
+    assert not any(piece.against for piece in witness.pieces)  # but no rigid pose fits better than the flow bends it
     assert sum(piece.share for piece in witness.pieces) == pytest.approx(1)
 
 
