@@ -26,8 +26,9 @@ from .background import BackgroundTask, Message
 from .course import checkpoint_text, leg_text, time_text, verdict_text
 from .markup import link, quoted, shortened, table
 from .next_steps import next_steps
+from .places import free_folder
 from .riders import ATTRIBUTE, CONFIDENCE, FILE, Riders
-from .runs import Run, free_folder, open_command, runs_of
+from .runs import Run, open_command, runs_of
 from .settings import user_settings
 from .volumes import model_text
 from .wording import cannot_be_written, in_models, said_by
