@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import ctypes
 import os
 import random
 import re
@@ -30,10 +31,12 @@ from typing import NamedTuple
 from broken_runs import KINDS, Kind, damaged_files, make_maps, remove, start, wait
 from measures import machine_text
 
+from chimerax.cryotrans.engine.files import writing
+
 _NOBODY = 65534
-_MB = 1 << 20
 _STRACE = shutil.which("strace")
 _IS_ROOT = os.geteuid() == 0
+_SENTENCES = r"Cannot|Computing failed|The folder|The directory|Another|Ended where|.* already holds"
 
 
 class Broken(NamedTuple):
@@ -135,8 +138,9 @@ def _ended(child: int, log: Path) -> Broken:
     text = log.read_text(errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     log.unlink()
-    of_one = [line for line in lines if re.match(r"Cannot|Computing failed|The directory|Another|.* is gone", line)]
-    plain = "Traceback" not in text and "Exception" not in text and len(of_one) <= 1 and status in (0, 2, 130)
+    of_one = [line for line in lines if re.match(_SENTENCES, line)]
+    plain = "Traceback" not in text and "Exception" not in text and len(of_one) <= 1
+    plain = plain and status in (0, 2, 128 + signal.SIGINT)
     return Broken(status, lines[-1] if lines else "", plain and (status == 0 or bool(lines)))
 
 
@@ -202,19 +206,50 @@ def _failing(calls: str, error: str, when: tuple[int, int]) -> Break:
         first = chance.randint(*when)
         log = Path(tempfile.mkstemp(prefix="said_")[1])
         inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={first}+"]
+        command = [str(_STRACE), "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, *inject]
         with open(log, "w") as said:
-            process = subprocess.Popen(
-                [str(_STRACE), "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, *inject, *_program(words)],
-                stdout=said,
-                stderr=said,
-            )
+            program = [sys.executable, "-m", "chimerax.cryotrans", *words]
+            process = subprocess.Popen([*command, *program], stdout=said, stderr=said)
         return _ended(process.pid, log)
 
     return break_it
 
 
-def _program(words: list[str]) -> list[str]:
-    return [sys.executable, "-m", "chimerax.cryotrans", *words]
+def _stall(words: list[str], run: Path, chance: random.Random, seconds: float) -> Broken:
+    """From some file on writing does not come back.  The user waits, asks for the end, and asks again."""
+    fifo = run.parent / "fifo"
+    os.mkfifo(fifo)
+    child, log = _plainly(words, run, lambda: _stall_from(chance.randint(1, 20), fifo))
+    for pause in (seconds + 1, 2):
+        time.sleep(pause)
+        os.kill(child, signal.SIGINT)  # until it is waited for, its number is not another's
+    ended = _ended(child, log)
+    back = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    time.sleep(0.1)  # for what waits at it
+    os.close(back)
+    fifo.unlink()
+    return ended
+
+
+def _stall_from(number: int, fifo: Path) -> None:
+    """Have this process wait in the kernel for ever, out of reach of signals, where it would rename the number-th file.
+
+    glibc's posix_spawn keeps signals back until the new process has opened its files, here a pipe with no other end.
+    """
+    libc, act, count = ctypes.CDLL(None), writing._try_for_a_second, 0
+
+    def stall(rename: Callable[[], object]) -> None:
+        nonlocal count
+        count += 1
+        if count >= number:
+            actions, words = ctypes.create_string_buffer(256), (ctypes.c_char_p * 2)(b"true", None)
+            libc.posix_spawn_file_actions_init(actions)
+            for file in range(3):
+                libc.posix_spawn_file_actions_addopen(actions, file, os.fsencode(fifo), os.O_RDONLY, 0)
+            libc.posix_spawn(ctypes.byref(ctypes.c_int()), b"/bin/true", actions, None, words, words)
+        act(rename)
+
+    writing._try_for_a_second = stall
 
 
 def _from_the_future(words: list[str], run: Path, chance: random.Random, seconds: float) -> Broken:
@@ -255,6 +290,7 @@ def _at_once(maps: Path, scratch: Path, times: int, said: collections.Counter[st
 
 
 _NO_ROOT = "" if _IS_ROOT else "needs root"
+_NO_GLIBC = "" if sys.platform == "linux" else "needs glibc"
 _NO_STRACE = "" if _STRACE else "needs strace"
 _ROWS = (
     Row("the disk is full", _fill, _small_disk, _NO_ROOT),
@@ -263,6 +299,7 @@ _ROWS = (
     Row("files are from the future", _from_the_future),
     Row("the disk fails (EIO)", _failing("fsync", "EIO", (1, 20)), lacks=_NO_STRACE),
     Row("the network folder is lost (ESTALE)", _failing("rename", "ESTALE", (1, 20)), lacks=_NO_STRACE),
+    Row("the disk does not answer", _stall, lacks=_NO_GLIBC),
     Row("the disk knows no locks (ENOLCK)", _failing("flock", "ENOLCK", (1, 1)), lacks=_NO_STRACE),
 )
 
