@@ -14,14 +14,15 @@ READY := $(VENV)/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test accuracy verdicts reliability pictures lint wheel release install clean
+.PHONY: help demo test accuracy verdicts reliability failures pictures lint lowest licences audit wheel release install clean
 
 help:
 	@echo "make demo      a small example, from two maps to a pseudo-trajectory"
 	@echo "make test      all the tests that can run here"
 	@echo "make accuracy  trainings on known pairs against the truth, PAIRS=\"folder ...\" (an hour or two; goes on where it was)"
 	@echo "make verdicts  how often the verdict is right, by benchmarks/verdicts.jsonl; PROTEINS=\"folder ...\" adds trainings to it"
-	@echo "make reliability  programs are killed, and what is left is looked at; LONG=1 for ten times as many"
+	@echo "make reliability  programs are killed, disks and folders fail them, and what is left is looked at; LONG=1 for more"
+	@echo "make failures  write docs/failures.md: what goes wrong, and what is said then"
 	@echo "make pictures  remake pictures of docs/, with the ChimeraX on PATH or in CHIMERAX="
 	@echo "make lint      ruff and mypy"
 	@echo "make wheel     the bundle's wheel, in dist/ (needs Python 3.11 on Linux x86_64)"
@@ -49,8 +50,15 @@ lint: $(READY)
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy src
 
+# Under 20 minutes on two cores.
 reliability: $(READY)
-	$(PY) benchmarks/reliability.py --kills $(if $(LONG),500,50)
+	$(PY) benchmarks/reliability.py --kills $(if $(LONG),60,6)
+	$(PY) benchmarks/disks.py --times $(if $(LONG),50,5)
+
+failures: export CRYOTRANS_WRITE_FAILURES := 1
+failures: $(READY)
+	$(PY) -m pytest -q tests/programs/test_failures.py
+	$(PY) -m pytest -q tests/app/test_failures.py
 
 # The panel's pictures need a ChimeraX with a window, in which the bundle and PyTorch are; the others do not.
 pictures: $(READY)

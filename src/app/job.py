@@ -282,7 +282,9 @@ class CryoTransJob(BackgroundTask):
         begun = self._run.can_go_on and self._training is not None and not self._all_is_trained
         if begun and not any(words in error for words in ("checkpoint", "is training in")):  # the worker has said it
             error += f" The last checkpoint is whole: cryotrans resume {quoted(self.folder)} goes on from it."
-        return f"{error} The full output is in {self._run.log_path}." if self._run.log_path.exists() else error
+        if not self._run.log_path.exists():
+            return error
+        return f"{error}{'' if error.endswith('.') else '.'} The full output is in {self._run.log_path}."
 
     def _open(self) -> None:
         from .series import open_series
