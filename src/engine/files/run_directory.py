@@ -107,10 +107,10 @@ class RunDirectory:
                     f"({named('directory')})."
                 )
         if own and not overwrite:
+            more = f" and {len(own) - 1} more files of it" if len(own) > 1 else ""
             raise InputError(
-                f"{self.path} already holds a run ({own[0].relative_to(self.path)} and {len(own) - 1} more files of "
-                f"it). Use {named('resume')} to go on with it, {named('overwrite')} to replace it, or another "
-                f"directory ({named('directory')})."
+                f"{self.path} already holds a run ({own[0].relative_to(self.path)}{more}). Use {named('resume')} to "
+                f"go on with it, {named('overwrite')} to replace it, or another directory ({named('directory')})."
             )
         if others:
             more = f" and {len(others) - 1} more files" if len(others) > 1 else ""
