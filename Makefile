@@ -54,8 +54,9 @@ lint: $(READY)
 	$(PY) -m mypy src
 
 # On top of the tests' environment, so that PyTorch is not fetched again; with the same Python.
-QUICK_TESTS := $(addprefix tests/engine/,files options maps carrying flow/test_checkpoint.py judging/test_tables.py) \
-	tests/programs/test_carried_atoms.py tests/programs/test_overwrite.py
+QUICK_TESTS := $(addprefix tests/engine/,files carrying flow/test_checkpoint.py judging/test_tables.py) \
+	$(addprefix tests/engine/maps/test_,density_map.py deposit.py fsc.py preparation.py reading_limits.py segments.py) \
+	tests/programs/test_carried_atoms.py
 
 versions: $(READY)
 	@for name in lowest newest; do \
