@@ -78,7 +78,7 @@ audit: $(READY)
 		$(VENV)/audit/bin/python -m pip install -q --disable-pip-version-check pip-audit; }
 	$(PY) -m pip list --disable-pip-version-check --format freeze --exclude chimerax > $(VENV)/installed.txt
 	grep -iE "^(numpy|mrcfile|tqdm|torch|matplotlib|gemmi)==" $(VENV)/installed.txt | sed 's/+.*//' > $(VENV)/audited.txt
-	$(VENV)/audit/bin/pip-audit --no-deps --disable-pip -r $(VENV)/audited.txt
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r $(VENV)/audited.txt
 
 # Under 20 minutes on two cores.
 reliability: $(READY)
