@@ -14,16 +14,20 @@ READY := $(VENV)/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test accuracy verdicts reliability pictures lint wheel release install clean
+.PHONY: help demo test accuracy verdicts reliability failures pictures lint versions licences audit wheel release install clean
 
 help:
 	@echo "make demo      a small example, from two maps to a pseudo-trajectory"
 	@echo "make test      all the tests that can run here"
 	@echo "make accuracy  trainings on known pairs against the truth, PAIRS=\"folder ...\" (an hour or two; goes on where it was)"
 	@echo "make verdicts  how often the verdict is right, by benchmarks/verdicts.jsonl; PROTEINS=\"folder ...\" adds trainings to it"
-	@echo "make reliability  programs are killed, and what is left is looked at; LONG=1 for ten times as many"
+	@echo "make reliability  programs are killed, disks and folders fail them, and what is left is looked at; LONG=1 for more"
+	@echo "make failures  write docs/failures.md: what goes wrong, and what is said then"
 	@echo "make pictures  remake pictures of docs/, with the ChimeraX on PATH or in CHIMERAX="
 	@echo "make lint      ruff and mypy"
+	@echo "make versions  quick tests with the lowest and with the newest versions of what users may have"
+	@echo "make licences  what the wheel needs, and under which licences that is"
+	@echo "make audit     known vulnerabilities of what the wheel needs (asks a service on the network)"
 	@echo "make wheel     the bundle's wheel, in dist/ (needs Python 3.11 on Linux x86_64)"
 	@echo "make release   the same for the Toolshed, EMAIL=someone@somewhere URL=https://... (docs/development.md)"
 	@echo "make install   the bundle, into the ChimeraX on PATH or in CHIMERAX="
@@ -49,8 +53,42 @@ lint: $(READY)
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy src
 
+# On top of the tests' environment, so that PyTorch is not fetched again; with the same Python.
+QUICK_TESTS := $(addprefix tests/engine/,files carrying flow/test_checkpoint.py judging/test_tables.py) \
+	$(addprefix tests/engine/maps/test_,density_map.py deposit.py fsc.py preparation.py reading_limits.py segments.py) \
+	tests/programs/test_carried_atoms.py
+
+versions: $(READY)
+	@for name in lowest newest; do \
+		rm -rf $(VENV)/$$name && $(PY) -m venv --without-pip $(VENV)/$$name && \
+		$(PY) -m pip --python $(VENV)/$$name/bin/python install -q --disable-pip-version-check --no-deps \
+			--only-binary :all: -r requirements-$$name.txt && \
+		$(PY) -c '$(SITE_PACKAGES)' > $(VENV)/below && echo "$(CURDIR)/$(VENV)/dev" >> $(VENV)/below && \
+		cp $(VENV)/below "$$($(VENV)/$$name/bin/python -c '$(SITE_PACKAGES)')/below.pth" && \
+		echo "With the $$name versions:" && \
+		$(VENV)/$$name/bin/python -m pytest -q -p no:cacheprovider $(QUICK_TESTS) || exit 1; \
+	done
+
+licences: $(READY)
+	$(PY) benchmarks/licences.py
+
+# pip-audit in an environment of its own: what it brings along is not to be tested.
+audit: $(READY)
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PY) -m venv $(VENV)/audit && \
+		$(VENV)/audit/bin/python -m pip install -q --disable-pip-version-check pip-audit; }
+	$(PY) -m pip list --disable-pip-version-check --format freeze --exclude chimerax > $(VENV)/installed.txt
+	grep -iE "^(numpy|mrcfile|tqdm|torch|matplotlib|gemmi)==" $(VENV)/installed.txt | sed 's/+.*//' > $(VENV)/audited.txt
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r $(VENV)/audited.txt
+
+# Under 20 minutes on two cores.
 reliability: $(READY)
-	$(PY) benchmarks/reliability.py --kills $(if $(LONG),500,50)
+	$(PY) benchmarks/reliability.py --kills $(if $(LONG),60,6)
+	$(PY) benchmarks/disks.py --times $(if $(LONG),50,5)
+
+failures: export CRYOTRANS_WRITE_FAILURES := 1
+failures: $(READY)
+	$(PY) -m pytest -q tests/programs/test_failures.py
+	$(PY) -m pytest -q tests/app/test_failures.py
 
 # The panel's pictures need a ChimeraX with a window, in which the bundle and PyTorch are; the others do not.
 pictures: $(READY)

@@ -26,8 +26,9 @@ from .background import BackgroundTask, Message
 from .course import checkpoint_text, leg_text, time_text, verdict_text
 from .markup import link, quoted, shortened, table
 from .next_steps import next_steps
+from .places import free_folder
 from .riders import ATTRIBUTE, CONFIDENCE, FILE, Riders
-from .runs import Run, free_folder, open_command, runs_of
+from .runs import Run, open_command, runs_of
 from .settings import user_settings
 from .volumes import model_text
 from .wording import cannot_be_written, in_models, said_by
@@ -281,7 +282,9 @@ class CryoTransJob(BackgroundTask):
         begun = self._run.can_go_on and self._training is not None and not self._all_is_trained
         if begun and not any(words in error for words in ("checkpoint", "is training in")):  # the worker has said it
             error += f" The last checkpoint is whole: cryotrans resume {quoted(self.folder)} goes on from it."
-        return f"{error} The full output is in {self._run.log_path}." if self._run.log_path.exists() else error
+        if not self._run.log_path.exists():
+            return error
+        return f"{error}{'' if error.endswith('.') else '.'} The full output is in {self._run.log_path}."
 
     def _open(self) -> None:
         from .series import open_series

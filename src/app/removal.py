@@ -10,8 +10,9 @@ from chimerax.map import Volume
 from chimerax.map_series import MapSeries
 
 from ..engine.files.run_directory import RunDirectory
+from .places import remove_empty
 from .riders import FILE
-from .runs import MAP_FILES, Run, remove_empty, runs_of, source_of
+from .runs import MAP_FILES, Run, runs_of, source_of
 from .settings import forget_run
 
 _BESIDE_FRAMES = ("report.html", "initial.mrc", "still_part.mrc", FILE)

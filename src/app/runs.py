@@ -9,16 +9,17 @@ and which models they were:
     maps/models.json                     name and file of the models
     frames/, frames_2/, ...              trajectories
     worker.log                           all that the worker printed
+
+A folder on a network may be out of reach: os.path says no of it where pathlib raises.
 """
 
 from __future__ import annotations
 
 import contextlib
 import glob
-import itertools
 import json
+import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from ..engine.files.run_directory import FINAL_WEIGHTS, RUN_FILE, STATE_FILE, Ru
 from ..engine.files.writing import write_atomically
 from .background import BackgroundTask
 from .markup import quoted
+from .places import found, number_of, remove_empty
 from .settings import remember_run, user_settings
 
 MAP_FILES = re.compile(r"(initial|validation|segments|(initial|target)_mask|half_[12]|target(_\d+)?)\.mrc|models\.json")
@@ -115,7 +117,7 @@ class Run:
         Raises:
             InputError: it is damaged.
         """
-        if not (self.folder / RUN_FILE).is_file():
+        if not os.path.isfile(self.folder / RUN_FILE):
             return {}
         content = RunDirectory(self.folder).read()
         if "legs" in content:
@@ -140,7 +142,7 @@ class Run:
     @property
     def can_go_on(self) -> bool:
         """Has it a state to resume from?"""
-        return (self.folder / STATE_FILE).is_file() or (self.folder / "leg_1" / STATE_FILE).is_file()
+        return any(os.path.isfile(self.folder / path) for path in (STATE_FILE, Path("leg_1", STATE_FILE)))
 
     def write_models(self) -> None:
         """Note which models the maps were."""
@@ -193,7 +195,7 @@ class Run:
         """
         if self.is_active:
             return "running"
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):
             return "gone"
         try:
             state = self.content().get("state", "not begun")
@@ -206,8 +208,8 @@ class Run:
 
     def frames(self) -> list[Path]:
         """The folders of the trajectories that are there, the latest last."""
-        folders = [path for path in self.folder.glob("frames*") if any(path.glob("frame_*.mrc"))]
-        return sorted(folders, key=lambda path: path.stat().st_mtime)
+        folders = [path for path in found(self.folder, "frames*") if found(path, "frame_*.mrc")]
+        return sorted(folders, key=lambda path: (number_of(path), path.name))
 
     def weights(self, checkpoint: int | str | None = None) -> Path | None:
         """The weight file of a checkpoint, None if it is not there; of a run of several legs, its folder.
@@ -215,19 +217,19 @@ class Run:
         Args:
             checkpoint: its number, "last", or "best", which run.json names; None for the best, else the last.
         """
-        if (self.folder / "leg_1").is_dir():
+        if os.path.isdir(self.folder / "leg_1"):
             begun = checkpoint in (None, "best") and Run(self.folder / "leg_1").weights() is not None
             return self.folder if begun else None
         if isinstance(checkpoint, int):
             numbered = self.folder / f"net_{checkpoint}.pt"
-            return numbered if numbered.is_file() else None
+            return numbered if os.path.isfile(numbered) else None
         if checkpoint != "last":
             best = self._best_weights()
             if best is not None or checkpoint == "best":
                 return best
-        if (self.folder / FINAL_WEIGHTS).is_file():
+        if os.path.isfile(self.folder / FINAL_WEIGHTS):
             return self.folder / FINAL_WEIGHTS
-        kept = [path for path in self.folder.glob("net_*.pt") if path.stem[4:].isdigit()]
+        kept = [path for path in found(self.folder, "net_*.pt") if path.stem[4:].isdigit()]
         return max(kept, key=lambda path: int(path.stem[4:]), default=None)
 
     def _best_weights(self) -> Path | None:
@@ -235,7 +237,7 @@ class Run:
             path = self.folder / self.content()["best"]["weights"]
         except (InputError, KeyError, TypeError):  # damaged, not begun, not measured, or of an earlier version
             return None
-        return path if path.is_file() else None
+        return path if os.path.isfile(path) else None
 
 
 class Runs(StateManager):
@@ -344,7 +346,7 @@ def known_runs(session: Any) -> list[Run]:
     runs = list(runs_of(session))[::-1]
     known = {run.folder for run in runs}
     recent = [Path(folder) for folder in user_settings(session).recent_runs]
-    return runs + [Run(folder) for folder in recent if folder not in known and folder.is_dir()]
+    return runs + [Run(folder) for folder in recent if folder not in known and os.path.isdir(folder)]
 
 
 def source_of(model: Any) -> str | None:
@@ -355,28 +357,6 @@ def source_of(model: Any) -> str | None:
 
 def _of_path(path: str) -> dict[str, str]:
     return {"name": Path(path).stem, "path": path}
-
-
-def free_folder(wanted: Path) -> Path:
-    """Make the first of `wanted`, wanted_2, wanted_3, ... that is not there yet.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(1):
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir()
-            return folder
-    raise AssertionError
-
-
-def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove those of these folders, the outermost first, in which nothing is."""
-    for folder in reversed(list(folders)):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 def open_command(frames: Path) -> str:

@@ -5,6 +5,7 @@ An option is named by the keyword of the command, a map by its model, and a way 
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -71,7 +72,9 @@ def in_models(text: str, models: Mapping[str, Any]) -> str:
 
 def cannot_be_written(folder: object, error: OSError) -> str:
     """That files for a worker cannot be put into a folder, and the way out."""
-    return f"The folder {folder} cannot be written: {error.strerror}. Give another directory."
+    full = error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
+    way_out = "Make room on the disk, or give another directory." if full else "Give another directory."
+    return f"The folder {folder} cannot be written: {error.strerror}. {way_out}"
 
 
 def _model_text(model: Any) -> str:

@@ -11,9 +11,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import __version__
@@ -102,10 +105,25 @@ def _run(program: _Program, arguments: list[str]) -> int:
             raise
         _end(reporter, in_a_sentence(error))
         return _BAD_INPUT
+    except ImportError as error:
+        if os.environ.get("CRYOTRANS_DEBUG"):
+            raise
+        _end(reporter, _cannot_load(error))
+        return _BAD_INPUT
     except KeyboardInterrupt:  # a second request to stop
         _end(reporter, None)
         return stop.exit_status or 128 + signal.SIGINT
     return stop.exit_status
+
+
+def _cannot_load(error: ImportError) -> str:
+    """That a library is missing, or is there and broken; which one, by the outermost import of it that failed."""
+    found = traceback.extract_tb(error.__traceback__)
+    ours = str(Path(__file__).parents[1])
+    line = next((frame.line for frame in reversed(found) if frame.filename.startswith(ours)), None) or ""
+    named = re.match(r"\s*(?:import|from)\s+(\w+)", line)
+    name = named[1] if named else error.name or "a library"
+    return f"{sys.executable} cannot load {name} ({error}). Install it for that Python, or use another one."
 
 
 def _end(reporter: Reporter, sentence: str | None) -> None:

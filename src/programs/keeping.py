@@ -272,7 +272,7 @@ class _Keeper:
         if os.environ.get("CRYOTRANS_DEBUG"):
             raise error
         text = in_a_sentence(error)
-        if self._saved_step is not None:
+        if self._saved_step is not None and os.path.exists(self._run / STATE_FILE):  # else the folder is gone
             diverged = isinstance(error, InputError)  # and would again, were the same steps made from there
             way_out = (
                 f"a new run can start from its last weights ({named('weight')})"

@@ -32,6 +32,14 @@ _MEASURES = {
     "held_out": "held-out correlation {:.3f}",
     "validation": "FSC = 0.5 with the validation map at {:.1f} Å",
 }
+_ADVICE = {  # by what the system says; not every system knows each
+    text: [number for name in names.split() if (number := getattr(errno, name, None)) is not None]
+    for text, names in {
+        "Make room on the disk.": "ENOSPC EFBIG EDQUOT",
+        "Allow writing there, or use another directory.": "EACCES EPERM EROFS",
+        "The disk, or the way to it through the network, has failed.": "EIO ESTALE ENOTCONN ETIMEDOUT EHOSTDOWN",
+    }.items()
+}
 
 
 class Reporter:
@@ -238,12 +246,18 @@ def in_a_sentence(error: BaseException) -> str:
     if isinstance(error, InputError):
         return error.marked
     if isinstance(error, OSError):
-        where = f" {error.filename}" if error.filename else ""
-        full = error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
-        advice = " Make room on the disk." if full else ""
-        if getattr(error, "winerror", None) in (5, 32):
-            advice = " Close it in the program that has it open."
-        return f"Cannot write or read{where}: {error.strerror or error}.{advice}"
+        return _of_the_disk(error)
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
         return f"Out of memory. Use {named('bin_size')} 2, a higher level, a smaller network, or {named('device')} cpu."
     return f"Computing failed: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}."
+
+
+def _of_the_disk(error: OSError) -> str:
+    folder = os.path.dirname(os.path.abspath(error.filename)) if isinstance(error.filename, str) else None
+    if error.errno == errno.ENOENT and folder and not os.path.exists(folder):
+        return f"The folder {folder} is gone: it was moved or removed while this ran."
+    where = f" {error.filename}" if error.filename else ""
+    advice = next((advice for advice, numbers in _ADVICE.items() if error.errno in numbers), "")
+    if getattr(error, "winerror", None) in (5, 32):
+        advice = "Close it in the program that has it open."
+    return f"Cannot write or read{where}: {error.strerror or error}.{advice and ' ' + advice}"

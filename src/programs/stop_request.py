@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from .no_answer import Guard
+
 IN_HASTE = b"leave"  # see `StopRequest.in_haste`
 
 
@@ -20,7 +22,8 @@ class Stopped(Exception):
 class StopRequest:
     """Ctrl-C, SIGTERM, a hangup or the end of standard input, kept until the step is finished.
 
-    A second Ctrl-C or SIGTERM ends at once; a second hangup does not, for a terminal that is closed sends several.
+    A second Ctrl-C or SIGTERM ends at once, also where a disk does not answer (no_answer.py); a second hangup does not,
+    for a terminal that is closed sends several.
     """
 
     def __init__(self) -> None:
@@ -75,15 +78,17 @@ class StopRequest:
         if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # as under nohup, which means it
             numbers.append(hangup)
         before = {number: signal.signal(number, ask) for number in numbers}
+        guard = Guard(numbers, hangup)
         if to_input:
-            threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()
+            threading.Thread(target=self._wait_for_end_of_input, args=(guard,), daemon=True).start()
         try:
-            yield
+            with guard.on_watch():
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _wait_for_end_of_input(self) -> None:
+    def _wait_for_end_of_input(self, guard: Guard) -> None:
         # The file number, not sys.stdin: its lock would hold up the interpreter's end.
         with contextlib.suppress(OSError):
             while read := os.read(0, 4096):
@@ -91,4 +96,5 @@ class StopRequest:
         self._input_closed = True
         if self._at_once:
             self._interrupts_itself = True
+            guard.expect()
             _thread.interrupt_main()

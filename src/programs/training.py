@@ -68,7 +68,8 @@ def train(
                 f"{named('resume')} goes on with a run and {named('overwrite')} removes it: give one of the two."
             )
         run.read()  # before anything is written there
-        with run.locked():
+        with run.locked() as is_locked:
+            _tell_of_locks(is_locked, run, reporter)
             _resume(run, run.read(), said, reporter, stop)
         return
     run.check_free(said.get("overwrite", False), inputs_of(said))
@@ -109,7 +110,8 @@ def train(
         content["leg"] = leg
     if make is not None:
         make()
-    with run.made(said.get("overwrite", False)):
+    with run.made(said.get("overwrite", False)) as is_locked:
+        _tell_of_locks(is_locked, run, reporter)
         run_training(run, content, training, compared, reporter, stop, pair.masks)
 
 
@@ -164,6 +166,13 @@ def _resume(
     training, compared = begin(pair, validation, options, device, reporter, state=state)
     content["n_steps"] = training.n_steps
     run_training(run, content, training, compared, reporter, stop)
+
+
+def _tell_of_locks(is_locked: bool, run: RunDirectory, reporter: Reporter) -> None:
+    if not is_locked:
+        reporter.note(
+            f"The disk of {run.path} knows no locks: see to it yourself that no other program trains there meanwhile."
+        )
 
 
 def _about_mask(path: str | None) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from typing import Any, Callable, NamedTuple
 from xml.sax.saxutils import escape
 
 SESSION_VERSIONS = "1,1"
+_EARLIEST = "315532800"  # 1980-01-01, seconds since 1970
 
 
 # 1. The namespace
@@ -365,6 +366,9 @@ def build_wheel(repository: Path, folder: Path, email: str = "", address: str = 
 
     Built from a copy, because the builder leaves its folders behind and would find files in them that are gone from
     src/ since.  It needs no session.  A release has an e-mail and an address, which bundle_info.xml lacks.
+
+    The same source gives the same bytes: files bear the time of SOURCE_DATE_EPOCH, by default the earliest that a zip
+    file knows, and permissions that do not depend on the user's umask.
     """
     claim_namespace()
     _revive_grako()
@@ -384,8 +388,15 @@ def build_wheel(repository: Path, folder: Path, email: str = "", address: str = 
             assert "<Email/>" in text and "<URL/>" in text
             text = text.replace("<Email/>", f"<Email>{escape(email)}</Email>")
             info.write_text(text.replace("<URL/>", f"<URL>{escape(address)}</URL>"), encoding="utf-8")
-        builder = BundleBuilder(Logger(None), str(copy))
-        builder.make_wheel()
+        for path in copy.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        os.environ.setdefault("SOURCE_DATE_EPOCH", _EARLIEST)
+        before = os.umask(0o022)
+        try:
+            builder = BundleBuilder(Logger(None), str(copy))
+            builder.make_wheel()
+        finally:
+            os.umask(before)
         folder.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy2(builder.wheel_path, folder))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -56,6 +57,24 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {Path(name) for name in archive.namelist()}
     assert {name for name in names if not name.parts[0].endswith(".dist-info")} == expected
+
+
+def test_the_same_source_gives_the_same_bytes(wheel, tmp_path):
+    """At another time, by a user with another umask, from files of another age and mode."""
+    source = tmp_path / "source"
+    shutil.copytree(
+        ROOT, source, ignore=shutil.ignore_patterns(".venv", ".git", "__pycache__", "tests", "docs", ".*_cache")
+    )
+    shutil.copytree(ROOT / "src" / "docs", source / "src" / "docs", dirs_exist_ok=True)
+    for path in sorted(source.rglob("*"), reverse=True):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    before = os.umask(0o077)
+    try:
+        again = headless.build_wheel(source, tmp_path / "again")
+    finally:
+        os.umask(before)
+    assert again.name == wheel.name and again.read_bytes() == wheel.read_bytes()
 
 
 def test_wheel_metadata_can_be_read_by_chimerax_1_7(wheel_metadata):

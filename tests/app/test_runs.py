@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from chimerax.cryotrans.app.runs import Run, free_folder, known_runs, runs_of, source_of
+from chimerax.cryotrans.app.places import free_folder
+from chimerax.cryotrans.app.runs import Run, known_runs, runs_of, source_of
 from chimerax.cryotrans.app.settings import remember_run, user_settings
 from chimerax.cryotrans.engine.files.run_directory import RunDirectory
 
@@ -123,9 +125,36 @@ def test_weights_are_the_last_ones(tmp_path):
     assert run.weights() == tmp_path / "net.pt"
 
 
-def test_free_folder_makes_the_first_that_is_free(tmp_path):
+def test_free_folder_makes_the_one_after_the_last(tmp_path):
     names = [free_folder(tmp_path / "new" / "frames").name for _ in range(3)]
     assert names == ["frames", "frames_2", "frames_3"]
+    (tmp_path / "new" / "frames_2").rmdir()
+    (tmp_path / "new" / "frames_best").mkdir()
+    assert free_folder(tmp_path / "new" / "frames").name == "frames_4"
+
+
+def test_the_latest_frames_are_so_whatever_the_clock_was(a_run):
+    """One set back, or that of a server."""
+    for number in range(1, 12):
+        folder = free_folder(a_run / "frames")
+        shutil.copy(a_run / "maps" / "initial.mrc", folder / "frame_00.mrc")
+        os.utime(folder, (4_000_000_000 - number, 4_000_000_000 - number))
+    assert [folder.name for folder in Run(a_run).frames()][-3:] == ["frames_9", "frames_10", "frames_11"]
+
+
+def test_a_run_in_a_folder_that_cannot_be_reached(session, run, home, a_run, tmp_path):
+    """As on a network share that is lost: the system does not say that it is not there, but fails."""
+    lost = tmp_path / ("x" * 300)
+    with pytest.raises(OSError, match="too long"):
+        lost.is_dir()
+    remember_run(session, a_run)
+    remember_run(session, lost)
+    runs_of(session).add(session, Run(lost))
+    assert Run(lost).state() == "gone" and Run(lost).weights() is None and not Run(lost).can_go_on
+    run("cryotrans runs")
+    assert [row[1].split("|")[0] for row in _rows(session)] == ["gone", "finished"]
+    run("close session")
+    assert [known.folder for known in known_runs(session)] == [a_run]
 
 
 # Sessions

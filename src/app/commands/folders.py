@@ -13,8 +13,9 @@ from chimerax.core.errors import UserError
 from ...engine.files.run_directory import RunDirectory
 from ...engine.maps.density_map import DensityMap
 from ..markup import quoted
+from ..places import free_folder, remove_empty
 from ..riders import FILE
-from ..runs import Run, free_folder, remove_empty, runs_of
+from ..runs import Run, runs_of
 from ..wording import cannot_be_written
 
 

@@ -87,11 +87,7 @@ def read_model(path: str | Path) -> Model:
         if content[:2] == b"\x1f\x8b":  # gemmi's own unpacking takes a truncated file for a whole one
             content = gzip.decompress(content)
         # Parts of a chain, such as its waters, stay where the file has them: else atoms would change their order.
-        structure = (
-            _structure_of_cif(gemmi, content)
-            if is_cif
-            else gemmi.read_structure_string(content, merge_chain_parts=False, format=gemmi.CoorFormat.Pdb)
-        )
+        structure = _structure_of_cif(gemmi, content) if is_cif else gemmi.read_pdb_string(content)
     except (RuntimeError, ValueError, OSError, EOFError, zlib.error) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path.name} cannot be read ({why}). Save it or copy it again.") from error

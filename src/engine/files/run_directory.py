@@ -61,8 +61,8 @@ class RunDirectory:
         return self.path / name
 
     @contextlib.contextmanager
-    def made(self, overwrite: bool = False) -> Iterator[None]:
-        """Make the directory for a new run, and keep other programs out of it.
+    def made(self, overwrite: bool = False) -> Iterator[bool]:
+        """Make the directory for a new run, and keep other programs out of it, as `locked` does.
 
         Args:
             overwrite: remove an earlier run's files, and only those, first.
@@ -74,13 +74,13 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._cannot_be_written(error) from error
-        with self.locked():
+        with self.locked() as is_locked:
             self.check_free(overwrite)
             try:
                 self.clear()
             except OSError as error:
                 raise self._cannot_be_written(error) from error
-            yield
+            yield is_locked
 
     def check_free(self, overwrite: bool = False, inputs: Iterable[tuple[str, str]] = ()) -> None:
         """Say whether a new run could go here, without touching anything.
@@ -107,10 +107,10 @@ class RunDirectory:
                     f"({named('directory')})."
                 )
         if own and not overwrite:
+            more = f" and {len(own) - 1} more files of it" if len(own) > 1 else ""
             raise InputError(
-                f"{self.path} already holds a run ({own[0].relative_to(self.path)} and {len(own) - 1} more files of "
-                f"it). Use {named('resume')} to go on with it, {named('overwrite')} to replace it, or another "
-                f"directory ({named('directory')})."
+                f"{self.path} already holds a run ({own[0].relative_to(self.path)}{more}). Use {named('resume')} to "
+                f"go on with it, {named('overwrite')} to replace it, or another directory ({named('directory')})."
             )
         if others:
             more = f" and {len(others) - 1} more files" if len(others) > 1 else ""
@@ -226,25 +226,32 @@ class RunDirectory:
         write_atomically(self.path / LOSS_FILE, "".join(f"{loss:.9e}\n" for loss in losses).encode())
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[bool]:
         """Keep other programs out of this directory; the system lifts the lock if this one dies.
 
+        Yields:
+            Whether that can be done: False on a disk without locks.
         Raises:
             InputError: another program is training here, or the directory cannot be written.
         """
-        with self._open_lock():
+        file, is_locked = self._open_lock()
+        with file:
             try:
-                for path in self._files(_UNFINISHED_FILES):  # of a program that was killed
+                # Half files of a program that was killed; without a lock they may be those of one that is at work.
+                for path in self._files(_UNFINISHED_FILES) if is_locked else ():
                     if path.is_file() and not path.is_symlink():
                         with contextlib.suppress(OSError):
                             path.unlink()
-                yield
+                yield is_locked
             finally:
                 with contextlib.suppress(OSError):  # Windows keeps what is open
                     (self.path / _LOCK_FILE).unlink()
 
-    def _open_lock(self) -> BinaryIO:
-        """The lock file, locked.  A few tries: who only looks whether it is taken has it for a moment too."""
+    def _open_lock(self) -> tuple[BinaryIO, bool]:
+        """The lock file, and whether it could be locked.
+
+        A few tries: who only looks whether it is taken has it for a moment too.
+        """
         path = self.path / _LOCK_FILE
         for attempt in range(_LOCK_TRIES):
             time.sleep(_SECONDS_BETWEEN_TRIES if attempt else 0)
@@ -252,8 +259,9 @@ class RunDirectory:
                 file = open(path, "a+b")  # noqa: SIM115 - the caller closes it
             except OSError as error:
                 raise self._cannot_be_written(error) from error
-            if lock.take_lock(file.fileno()) is not False and lock.is_named(file, path):
-                return file
+            taken = lock.take_lock(file.fileno())
+            if taken is not False and lock.is_named(file, path):
+                return file, taken is not None
             file.close()
         raise InputError(
             f"Another program is training in {self.path} at this moment. Wait for it, or choose another directory "
