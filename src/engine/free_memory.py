@@ -1,7 +1,7 @@
 """How much memory of the computer a process may have, as the system and its control group allow it.
 
-Memory that is swapped out counts as free: a run that needs it is slow, but is not killed.  Linux: proc(5); control groups
-of both versions, kernel documentation, admin-guide/cgroup-v2 and cgroup-v1/memory.  macOS: vm_stat(1).  Windows:
+Space to swap to counts as free: a run that needs it is slow, but is not killed.  Linux: proc(5); control groups of both
+versions, kernel documentation, admin-guide/cgroup-v2 and cgroup-v1/memory.  macOS: vm_stat(1).  Windows:
 GlobalMemoryStatusEx.
 """
 
@@ -55,7 +55,7 @@ def room_on_linux(root: Path = _ROOT) -> int:
 
 
 def _free_in_groups(root: Path) -> list[int]:
-    """What is left in each control group of this process that has a limit; inside a container its path may be hidden."""
+    """What is left in each control group of this process that has a limit and can be seen."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for line in (root / "proc" / "self" / "cgroup").read_text(encoding="utf-8").splitlines():

@@ -85,6 +85,9 @@ class Reporter:
         """The text with the options that it names as they are typed."""
         return worded(text, self._word)
 
+    def program(self, version: str) -> None:
+        """Which version speaks; before all else."""
+
     def start(self, **facts: Any) -> None:
         """Training or prediction begins; `n_steps` or `n_frames` is among the facts."""
 
@@ -186,6 +189,9 @@ class JsonReporter(Reporter):
 
     def _tell(self, event: str, text: str) -> None:
         self._send(event, **self._texts(text))
+
+    def program(self, version: str) -> None:
+        self._send("program", version=version)
 
     def error(self, text: str) -> None:
         self._send("error", **self._texts(text))
