@@ -39,6 +39,10 @@ class CarriedAtoms:
         self._path, self._atoms, self.model = path, atoms, model
         self._angles = angle_pairs(atoms.bonds)
 
+    @property
+    def n_atoms(self) -> int:
+        return len(self._atoms.positions)
+
     @classmethod
     def read(cls, options: PredictionOptions, reporter: Reporter) -> CarriedAtoms | None:
         """What the options name, or None.

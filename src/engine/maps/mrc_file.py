@@ -29,6 +29,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..files.writing import write_atomically
+from ..free_memory import room_for_process
+from ..outlook import gigabytes
 from .density_map import DensityMap, Triple, no_voxel_size_note, place_text, same_grid
 
 _LARGEST_SIDE = 65535  # a side above this one means the other byte order, or no map
@@ -54,6 +56,7 @@ _SIGNATURES = {
     b"\x93NUM": "a numpy array",
 }
 _PIECE = 1 << 24  # bytes
+_NEVER_TOO_MUCH = 1 << 28  # bytes; for less the system is not asked
 _COPY_AGAIN = "Copy or download it again."
 _Path = Union[str, "os.PathLike[str]"]
 
@@ -218,6 +221,7 @@ def _read_values(stream: BinaryIO, header: Any, name: str) -> np.ndarray:
     sides, dtype = header[_SIDES].item(), _value_dtype(header)
     n_bytes = math.prod(sides) * dtype.itemsize
     n_skipped = max(0, int(header.nsymbt))
+    _check_room(math.prod(sides) * (dtype.itemsize + 4 * (dtype != np.float32)), header, name)
     content = _read_at_most(stream, n_skipped + n_bytes)
     # Headers of some old EMDB entries promise symmetry operators that are not there: then the values are all there is.
     n_skipped = 0 if len(content) == n_bytes else n_skipped
@@ -228,6 +232,16 @@ def _read_values(stream: BinaryIO, header: Any, name: str) -> np.ndarray:
             f"{_COPY_AGAIN}"
         )
     return np.frombuffer(content, dtype, count=math.prod(sides), offset=n_skipped).reshape(sides)
+
+
+def _check_room(n_bytes: int, header: Any, name: str) -> None:
+    """Refuse what would not fit into memory, if all is there that the header claims, before the system kills for it."""
+    room = room_for_process() if n_bytes > _NEVER_TOO_MUCH else None
+    if room is not None and n_bytes > room:
+        raise InputError(
+            f"{name} has {_sides_text(header)} voxels, which take {gigabytes(n_bytes)} of memory, and "
+            f"{gigabytes(room)} are free. Bin it first, or cut it to a smaller box round the molecule."
+        )
 
 
 def _read_at_most(stream: BinaryIO, n_bytes: int) -> memoryview:
