@@ -2,8 +2,8 @@
 
 Told before anything is computed, from what runs of known pairs took (docs/performance.md, docs/reliability.md): with
 recipe auto the time of docking and of refinement grows with the molecule's volume.  Memory grows with the box, whatever
-the recipe, as most goes into comparing the maps at their full size.  How many steps a pair needs nobody knows beforehand,
-so the time is a range.
+the recipe, as most goes into comparing the maps at their full size.  How many steps a pair needs nobody knows, so the
+time is a range.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..engine.errors import InputError, named
+from ..engine.errors import InputError, is_of_memory, named
 from ..engine.files.run_directory import (
     FINAL_WEIGHTS,
     GENERATED_MAP,
@@ -27,6 +27,7 @@ from ..engine.files.writing import remove
 from ..engine.judging.tables import FSC_FILE, METRICS_FILE
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import write_map
+from .beginning import evaluate
 from .conclusion import MOTION_FILES, conclude
 from .history import Compared, History
 from .progress import Reporter, in_a_sentence
@@ -93,7 +94,12 @@ def run_training(
                     break
                 training.begin_with(docked)
             training.update()
-            training.evaluate()
+            try:
+                evaluate(training, compared.comparison.device, reporter)
+            except (MemoryError, RuntimeError) as error:
+                if is_of_memory(error):
+                    keeper.save("running", weights=FINAL_WEIGHTS)  # the step that was made is whole
+                raise
             reporter.step(training.step, keeper.last_loss)
         keeper.finish(stop.in_haste)
     except BrokenPipeError:

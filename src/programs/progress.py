@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..engine.errors import InputError, named, worded
+from ..engine.errors import InputError, is_of_memory, named, worded
 from .streams import Stream
 
 _SECONDS_BETWEEN_STEPS = 0.25  # a glance at the loss makes a GPU wait, so glances are rare
@@ -250,6 +250,6 @@ def in_a_sentence(error: BaseException) -> str:
         if getattr(error, "winerror", None) in (5, 32):
             advice = " Close it in the program that has it open."
         return f"Cannot write or read{where}: {error.strerror or error}.{advice}"
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
+    if is_of_memory(error):
         return f"Out of memory. Use {named('bin_size')} 2, a higher level, a smaller network, or {named('device')} cpu."
     return f"Computing failed: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}."

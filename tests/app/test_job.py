@@ -259,13 +259,13 @@ def test_killed_worker(session, run, begin):
 
 
 def test_worker_out_of_memory(session, run, use_script, pair):
-    # The real worker, in which the GPU has too little memory for the third step.
+    # The real worker, in which the GPU has too little memory from the third step on.
     use_script("""
 import runpy, sys, torch
 steps = []
 def evaluate(self, *args, really=torch.Tensor.backward):
     steps.append(1)
-    if len(steps) == 3:
+    if len(steps) >= 3:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
     return really(self, *args)
 torch.Tensor.backward = evaluate

@@ -47,7 +47,8 @@ def _v2(limit, used, inactive=0):
 
 def _v1(limit, used, inactive=0):
     return {
-        **{"memory.limit_in_bytes": limit, "memory.usage_in_bytes": used},
+        "memory.limit_in_bytes": limit,
+        "memory.usage_in_bytes": used,
         "memory.stat": f"cache 5\ntotal_inactive_file {inactive}",
     }
 
@@ -84,7 +85,7 @@ def test_what_macos_lists():
 @pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
 def test_this_system_tells():
     before = room_for_process()
-    assert before is not None and 100e6 < before
+    assert before is not None and before > 100e6
     held = bytearray(os.urandom(1)) * 200_000_000  # what is held already counts as ours
     assert abs(room_for_process() - before) < 150e6 + 0.1 * before
     del held
