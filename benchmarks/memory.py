@@ -1,17 +1,16 @@
-"""How near the estimate of memory is to what runs need, for trainings and predictions of several sizes.
+"""How near the memory that is told beforehand is to what runs need, for trainings and predictions of several sizes.
 
     python benchmarks/memory.py [NUMBER...]
 
-Molecules are the demo's, as many as wanted, side by side, of which half is turned: 3 Å before the motion, 5 Å after it.
-Each program runs as users run it, in a process of its own, from the maps to the report, but for the stages of recipe auto,
-which are cut to two steps each: a step needs as much memory as the next one.  Its peak is that of its resident memory.
-On Linux or macOS, and on the CPU.
+Molecules are the demo's, as many as are wanted, side by side, of which half is turned: 3 Å before the motion, 5 Å after
+it.  Each program runs as users run it, in a process of its own, from the maps to the report, but for the stages of
+recipe auto: they are cut to two steps each, as a step needs no more memory than the one before.  The peak is that of
+resident memory.  On the CPU, on Linux or macOS.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
@@ -23,20 +22,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-_LEVEL = "0.15"
-_STEPS = 2
+from chimerax.cryotrans.engine.outlook import memory_of_prediction, memory_of_training
+
+_LEVEL = 0.15
+_STEPS = 2  # of a stage
 
 
 class Case(NamedTuple):
-    """One row.
-
-    Attributes:
-        what: the options that matter.
-        side: of the box, voxels.
-        voxel: Å.
-        molecules: how many of the demo's.
-        options: of the program, a prediction's where they begin so.
-    """
+    """One row: the program, the side of the box in voxels, a voxel in Å, how many molecules, and the options."""
 
     program: str
     side: int
@@ -45,70 +38,84 @@ class Case(NamedTuple):
     options: str = ""
 
 
-_AUTO = "--recipe auto"
+_AUTO, _BY_HAND = "--recipe auto", "-n 2 -p 1"
 CASES = (
     Case("train", 32, 3.0, 1, _AUTO),
     Case("train", 64, 2.0, 2, _AUTO),
+    Case("train", 96, 1.2, 8, _AUTO),
     Case("train", 128, 1.0, 2, _AUTO),
-    Case("train", 160, 1.2, 12, _AUTO),
-    Case("train", 256, 0.8, 12, _AUTO),
-    Case("train", 256, 1.5, 1, _AUTO),
-    Case("train", 320, 1.0, 20, _AUTO),
     Case("train", 128, 1.0, 2, f"{_AUTO} --flow network"),
-    Case("train", 128, 1.0, 2, f"{_AUTO} --flow domains"),
-    Case("train", 96, 1.5, 4, "-n 2 -p 1"),
-    Case("train", 160, 1.0, 12, "-n 2 -p 1 --width 300"),
-    Case("train", 160, 1.0, 12, "-n 2 -p 1 -b 2 --l2 --mu_mesh 0.01"),
-    Case("train", 256, 0.8, 12, "-n 2 -p 1 --l2"),
+    Case("train", 128, 1.0, 2, f"{_AUTO} --flow both"),
+    Case("train", 160, 1.2, 12, _AUTO),
+    Case("train", 96, 0.6, 1, _BY_HAND),
+    Case("train", 96, 0.6, 1, f"{_BY_HAND} --width 300"),
+    Case("train", 160, 1.0, 12, f"{_BY_HAND} -b 2 --l2 --mu_mesh 0.01"),
     Case("predict", 96, 1.5, 4),
     Case("predict", 256, 0.8, 12),
-    Case("predict", 400, 0.8, 40),
+    Case("train", 256, 0.8, 12, _AUTO),
 )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare what runs need with what was said beforehand.")
-    parser.add_argument("numbers", type=int, nargs="*", help="of the rows; all of them if none is given")
+    parser = argparse.ArgumentParser(description="Compare what runs need with what is told beforehand.")
+    parser.add_argument("numbers", type=int, nargs="*", help="of the rows, from 0; by default all of them")
     parser.add_argument("--maps", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--run", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.add_argument("--machine", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.maps:
-        _make_maps(CASES[int(asked.maps[0])], Path(asked.maps[1]))
+        print(json.dumps(_make_maps(CASES[int(asked.maps[0])], Path(asked.maps[1]))))
     elif asked.run:
         sys.exit(_run(asked.run))
+    elif asked.machine:
+        from measures import machine_text
+
+        print(machine_text())
     else:
-        for number in asked.numbers or range(len(CASES)):
-            _row(number)
+        print(_child("--machine")[0].strip())
+        print("| program | box | points | options | told | needed | told / needed |\n|---|---|---|---|---|---|---|")
+        ratios = [_row(number) for number in asked.numbers or range(len(CASES))]
+        print(f"told / needed from {min(ratios):.2f} to {max(ratios):.2f}")
 
 
-def _row(number: int) -> None:
+def _row(number: int) -> float:
+    """Print it, and return how many times the need was told."""
     case = CASES[number]
     with tempfile.TemporaryDirectory() as scratch:
-        _child("--maps", str(number), scratch)
-        maps = ["-i0", f"{scratch}/initial.mrc", "-t0", _LEVEL, "-i1", f"{scratch}/target.mrc", "-t1", _LEVEL]
+        n_points = json.loads(_child("--maps", str(number), scratch)[0])
+        initial = ["-i0", f"{scratch}/initial.mrc", "-t0", str(_LEVEL)]
+        maps = [*initial, "-i1", f"{scratch}/target.mrc", "-t1", str(_LEVEL), "-d", f"{scratch}/run"]
         how = ["--device", "cpu", "--progress", "none"]
+        options = case.options.split()
         if case.program == "train":
-            words = ["train", *maps, "-d", f"{scratch}/run", *case.options.split(), "--seed", "1", *how]
+            words = ["train", *maps, *options, "--seed", "1", *how]
+            told = _told_of_training(case.side**3, n_points, options)
         else:
-            _child("--run", "train", *maps, "-d", f"{scratch}/run", "-n", "1", "-p", "1", "-b", "4", "--no-report", *how)
-            words = ["predict", "-i", f"{scratch}/initial.mrc", "-t", _LEVEL, "--run", f"{scratch}/run", *how]
-            words += ["-d", f"{scratch}/frames", *case.options.split()]
-        began = os.times().elapsed
-        peak = _child("--run", *words)
-        print(number, case, f"{peak / 1e9:.2f} GB {os.times().elapsed - began:.0f} s", flush=True)
+            _child("--run", "train", *maps, *_BY_HAND.split(), "-b", "4", *how)
+            words = ["predict", "-i", *initial[1:2], "-t", str(_LEVEL), "--run", f"{scratch}/run", *options, *how]
+            words += ["-d", f"{scratch}/frames"]
+            told = memory_of_prediction(case.side**3)
+        needed = _child("--run", *words)[1]
+    sizes = f"| {case.program} | {case.side}³ | {n_points:,} | {case.options} "
+    print(f"{sizes}| {told / 1e9:.2f} GB | {needed / 1e9:.2f} GB | {told / needed:.2f} |", flush=True)
+    return told / needed
 
 
-def _child(*words: str) -> int:
-    """Run this file in another process; its peak of resident memory in bytes."""
-    process = subprocess.Popen([sys.executable, __file__, *words], stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    said = process.stderr.read().decode()
+def _told_of_training(n_voxels: int, n_points: int, options: Sequence[str]) -> float:
+    given = dict(zip(options, options[1:]))
+    recipe, width = given.get("--recipe", "cryotrans"), int(given.get("--width", 100))
+    return memory_of_training(n_voxels, n_points // int(given.get("-b", 1)) ** 3, recipe, width)
+
+
+def _child(*words: str) -> tuple[str, int]:
+    """Run this file in another process: what it prints, and its peak of resident memory in bytes."""
+    process = subprocess.Popen([sys.executable, __file__, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert process.stdout is not None
+    said = process.stdout.read().decode()
     _, status, used = os.wait4(process.pid, 0)
-    if os.environ.get('SHOW'):
-        print(said)
     if status:
         raise SystemExit(said)
-    return used.ru_maxrss if sys.platform == "darwin" else 1024 * used.ru_maxrss
+    return said, used.ru_maxrss if sys.platform == "darwin" else 1024 * used.ru_maxrss
 
 
 def _run(words: Sequence[str]) -> int:
@@ -116,15 +123,13 @@ def _run(words: Sequence[str]) -> int:
     from chimerax.cryotrans.engine.training.recipe import AutoTraining
     from chimerax.cryotrans.programs.command_line import main as program
 
-    if os.environ.get("TRACE"):
-        sys.path.insert(0, "/tmp/h2"); import trace as _t; _t = __import__("importlib").machinery.SourceFileLoader("tr", "/tmp/h2/trace.py").load_module()
-    whole = AutoTraining._plan
-    if not os.environ.get("WHOLE"):
-        AutoTraining._plan = lambda self: [stage._replace(n_steps=min(_STEPS, stage.n_steps)) for stage in whole(self)]
+    plan = AutoTraining._plan
+    AutoTraining._plan = lambda self: [stage._replace(n_steps=min(_STEPS, stage.n_steps)) for stage in plan(self)]
     return program(words)
 
 
-def _make_maps(case: Case, folder: Path) -> None:
+def _make_maps(case: Case, folder: Path) -> int:
+    """Write both maps; how many points the initial one has."""
     from scipy.ndimage import gaussian_filter
     from scipy.spatial.transform import Rotation
 
@@ -134,19 +139,23 @@ def _make_maps(case: Case, folder: Path) -> None:
 
     atoms = make_demo_pair().initial_atoms
     atoms = atoms - atoms.mean(axis=0)
-    rows = np.ceil(case.molecules ** (1 / 3))
-    places = np.stack(np.unravel_index(np.arange(case.molecules), (int(rows),) * 3), axis=1) - (rows - 1) / 2
+    row = int(np.ceil(case.molecules ** (1 / 3)))
+    places = np.stack(np.unravel_index(np.arange(case.molecules), (row,) * 3), axis=1) - (row - 1) / 2
     copies = [Rotation.random(random_state=k).apply(atoms) + 48 * place for k, place in enumerate(places)]
     before = np.concatenate(copies)
     turned = Rotation.from_rotvec([np.deg2rad(25), 0, 0]).apply(before)
     after = np.where((np.arange(len(before)) < len(before) // 2)[:, None], turned, before)
+    counts = []
     for name, positions, resolution in (("initial", before, 3.0), ("target", after, 5.0)):
         density = np.zeros((case.side,) * 3, np.float32)
         cells = np.rint(positions / case.voxel + (case.side - 1) / 2).astype(int)
         inside = ((cells >= 0) & (cells < case.side)).all(axis=1)
         np.add.at(density, tuple(cells[inside].T), 1)
         density = gaussian_filter(density, 0.225 * resolution / case.voxel, mode="constant")
-        write_map(folder / f"{name}.mrc", DensityMap(density / density.max(), (case.voxel,) * 3, name=name))
+        density /= density.max()
+        counts.append(int(np.count_nonzero(density >= _LEVEL)))
+        write_map(folder / f"{name}.mrc", DensityMap(density, (case.voxel,) * 3, name=name))
+    return counts[0]
 
 
 if __name__ == "__main__":

@@ -248,6 +248,7 @@ class CryoTransJob(BackgroundTask):
         try:
             self._conclude()
         finally:
+            self._models.clear()  # ChimeraX keeps tasks that are over; maps that are closed need not stay with them
             session.triggers.activate_trigger(PROGRESS, (self, None))
 
     def _conclude(self) -> None:

@@ -101,7 +101,7 @@ def run_training(
                     keeper.save("running", weights=FINAL_WEIGHTS)  # the step that was made is whole
                 raise
             reporter.step(training.step, keeper.last_loss)
-        keeper.finish(stop.in_haste)
+        keeper.finish(stop)
     except BrokenPipeError:
         keeper.save(keeper.last_state(), weights=FINAL_WEIGHTS)
         raise
@@ -204,11 +204,11 @@ class _Keeper:
         """The state of a run that ends now."""
         return "finished" if self._training.finished else "stopped"
 
-    def finish(self, in_haste: bool = False) -> None:
+    def finish(self, stop: StopRequest) -> None:
         """The last save, and what to do next; without the conclusion of a run that is to be resumed, if in haste."""
         state = self.last_state()
         self.save(state, weights=FINAL_WEIGHTS)
-        if self._content["reports"] and not (in_haste and state == "stopped"):
+        if self._content["reports"] and not (state == "stopped" and stop.in_haste):
             if state == "finished":
                 self._ask_witness()
             self._conclude()

@@ -26,12 +26,19 @@ class StopRequest:
     def __init__(self) -> None:
         self._signal = 0
         self._input_closed = False
-        self.in_haste = False  # "leave" stood on standard input: save, and leave the conclusion to resuming
+        self._told_to_leave = False
+        self._parent: int | None = None
         self._at_once = False
         self._interrupts_itself = False
 
     def __bool__(self) -> bool:
         return self._signal != 0 or self._input_closed
+
+    @property
+    def in_haste(self) -> bool:
+        """To save, and leave the conclusion to resuming: so it was told, or who started it is gone (not on Windows)."""
+        orphaned = self._input_closed and self._parent is not None and os.getppid() != self._parent
+        return self._told_to_leave or orphaned
 
     @property
     def exit_status(self) -> int:
@@ -76,6 +83,7 @@ class StopRequest:
             numbers.append(hangup)
         before = {number: signal.signal(number, ask) for number in numbers}
         if to_input:
+            self._parent = os.getppid()
             threading.Thread(target=self._wait_for_end_of_input, daemon=True).start()
         try:
             yield
@@ -87,7 +95,7 @@ class StopRequest:
         # The file number, not sys.stdin: its lock would hold up the interpreter's end.
         with contextlib.suppress(OSError):
             while read := os.read(0, 4096):
-                self.in_haste = self.in_haste or IN_HASTE in read
+                self._told_to_leave = self._told_to_leave or IN_HASTE in read
         self._input_closed = True
         if self._at_once:
             self._interrupts_itself = True

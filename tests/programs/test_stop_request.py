@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -47,3 +49,34 @@ def test_the_end_of_standard_input_breaks_off_too(monkeypatch):
         with pytest.raises(Stopped), stop.at_once():
             pytest.fail("a stop was asked for before")
     os.close(ours)
+
+
+ORPHAN = """
+import subprocess, sys, time
+from chimerax.cryotrans.programs.stop_request import StopRequest
+if sys.argv[1] == "child":
+    stop = StopRequest()
+    with stop.listening(True):
+        while not stop:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        open(sys.argv[2], "w").write(str(stop.in_haste))
+else:
+    child = subprocess.Popen([sys.executable, __file__, "child", sys.argv[2]], stdin=subprocess.PIPE)
+    time.sleep(0.5)
+    if sys.argv[1] == "stays":
+        child.stdin.close()
+        child.wait()
+"""
+
+
+@pytest.mark.parametrize(("way", "in_haste"), [("stays", "False"), ("dies", "True")])
+def test_who_has_lost_the_program_that_started_it_is_in_haste(tmp_path, way, in_haste):
+    """Nobody waits for its report any more; one whose input alone was closed is to make it."""
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    subprocess.run([sys.executable, tmp_path / "orphan.py", way, tmp_path / "said"], check=True, timeout=60)
+    end = time.monotonic() + 30
+    while not (tmp_path / "said").exists() or not (tmp_path / "said").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert (tmp_path / "said").read_text() == in_haste
