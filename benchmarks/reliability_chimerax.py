@@ -70,9 +70,9 @@ def main() -> None:
         whole = _seconds_of_a_run(session, Path(scratch))
         faults = [
             _kill_sessions(session, Path(scratch), asked.kills, chance, whole),
-            _kill_workers(session, Path(scratch), max(1, asked.kills // 5), chance, whole),
+            _kill_workers(session, Path(scratch), max(1, asked.kills // 10), chance, whole),
             _start_and_stop(session, Path(scratch), asked.kills, chance, whole),
-            _save_at_any_moment(session, Path(scratch), max(1, asked.kills // 5), chance, whole),
+            _save_at_any_moment(session, Path(scratch), max(1, asked.kills // 10), chance, whole),
             *(_noise(session, Path(scratch), name) for name in _NOISES),
         ]
     sys.exit(1 if any(faults) else 0)
@@ -201,8 +201,8 @@ def _start_and_stop(session: Any, scratch: Path, times: int, chance: random.Rand
             before = _held(session, scratch)
         folder = scratch / f"stopped_{number}"
         job = _begin(session, scratch, f'steps 1000000 directory "{folder}"')
-        _turns(session, chance.uniform(0, whole / 2))
-        (job.stop if number % 2 else job.terminate)()
+        _turns(session, chance.uniform(0, whole / 4))
+        (job.terminate if number % 5 else job.stop)()
         assert session.ui.wait_for(lambda job=job: job.done, _PATIENCE)
         _close(session)
         del job

@@ -198,8 +198,8 @@ class CryoTransJob(BackgroundTask):
     def _log(self, text: str, is_html: bool = False) -> None:
         """A short line; under a heading that says whose it is where the one before it was another's."""
         session = self.session
-        if getattr(session, "cryotrans_speaker", None) is not self:
-            session.cryotrans_speaker = self
+        if getattr(session, "cryotrans_speaker", None) != self.id:
+            session.cryotrans_speaker = self.id
             session.logger.info(f"<b>CryoTRANS {html.escape(self.name)}</b>", is_html=True)
         session.logger.info(text, is_html=is_html)
 

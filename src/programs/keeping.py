@@ -79,31 +79,33 @@ def run_training(
             n_steps=training.n_steps,
             period=options.period,
         )
-        while True:
-            use_threads(compared.comparison.device, training.n_points * options.width, n_threads)
-            keeper.pass_on_notes()
-            if training.step % options.period == 0:
-                keeper.checkpoint()
-            if training.finished or stop:
-                break
-            if isinstance(training, AutoTraining) and training.will_dock:
-                try:
-                    with stop.at_once():
-                        docked = training.dock()
-                except Stopped:
+        with stop.saving():
+            while True:
+                use_threads(compared.comparison.device, training.n_points * options.width, n_threads)
+                keeper.pass_on_notes()
+                if training.step % options.period == 0:
+                    keeper.checkpoint()
+                if training.finished or stop:
                     break
-                training.begin_with(docked)
-            training.update()
-            try:
-                evaluate(training, compared.comparison.device, reporter)
-            except (MemoryError, RuntimeError) as error:
-                if is_of_memory(error):
-                    keeper.save("running", weights=FINAL_WEIGHTS)  # the step that was made is whole
-                raise
-            reporter.step(training.step, keeper.last_loss)
+                if isinstance(training, AutoTraining) and training.will_dock:
+                    try:
+                        with stop.at_once():
+                            docked = training.dock()
+                    except Stopped:
+                        break
+                    training.begin_with(docked)
+                training.update()
+                try:
+                    evaluate(training, compared.comparison.device, reporter)
+                except (MemoryError, RuntimeError) as error:
+                    if is_of_memory(error):
+                        keeper.save("running", weights=FINAL_WEIGHTS)  # the step that was made is whole
+                    raise
+                reporter.step(training.step, keeper.last_loss)
+            keeper.save_end()
         keeper.finish(stop)
     except BrokenPipeError:
-        keeper.save(keeper.last_state(), weights=FINAL_WEIGHTS)
+        keeper.save_end()
         raise
     except (InputError, OSError, MemoryError, RuntimeError) as error:
         keeper.fail(error)
@@ -204,14 +206,22 @@ class _Keeper:
         """The state of a run that ends now."""
         return "finished" if self._training.finished else "stopped"
 
-    def finish(self, stop: StopRequest) -> None:
-        """The last save, and what to do next; without the conclusion of a run that is to be resumed, if in haste."""
+    def save_end(self) -> None:
+        """The last save, if it is not made; as of a run that goes on where more follows, which resuming makes up for."""
         state = self.last_state()
-        self.save(state, weights=FINAL_WEIGHTS)
+        if self._content["state"] != state:
+            state = "running" if state == "finished" and self._content["reports"] else state
+            self.save(state, weights=FINAL_WEIGHTS)
+
+    def finish(self, stop: StopRequest) -> None:
+        """What follows the last save, and what to do next; no conclusion if a run that can be resumed is in haste."""
+        state = self.last_state()
         if self._content["reports"] and not (state == "stopped" and stop.in_haste):
             if state == "finished":
                 self._ask_witness()
             self._conclude()
+        self._content["state"] = state
+        self._run.write(self._content)
         training, path = self._training, self._run.path
         text = f"{FINAL_WEIGHTS} is in {path}."
         outside = self._content["mass_outside"]

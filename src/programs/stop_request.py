@@ -7,9 +7,11 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
+_SECONDS_BETWEEN_LOOKS = 0.2
 IN_HASTE = b"leave"  # see `StopRequest.in_haste`
 
 
@@ -28,6 +30,7 @@ class StopRequest:
         self._input_closed = False
         self._told_to_leave = False
         self._parent: int | None = None
+        self._saves = False
         self._at_once = False
         self._interrupts_itself = False
 
@@ -37,8 +40,11 @@ class StopRequest:
     @property
     def in_haste(self) -> bool:
         """To save, and leave the conclusion to resuming: so it was told, or who started it is gone (not on Windows)."""
-        orphaned = self._input_closed and self._parent is not None and os.getppid() != self._parent
-        return self._told_to_leave or orphaned
+        return self._told_to_leave or self._is_orphaned
+
+    @property
+    def _is_orphaned(self) -> bool:
+        return self._input_closed and self._parent is not None and os.getppid() != self._parent
 
     @property
     def exit_status(self) -> int:
@@ -58,6 +64,15 @@ class StopRequest:
             yield
         finally:
             self._at_once = False
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """In this block something would be lost; outside it, a program whose parent is gone ends where it is."""
+        self._saves = True
+        try:
+            yield
+        finally:
+            self._saves = False
 
     @contextlib.contextmanager
     def listening(self, to_input: bool) -> Iterator[None]:
@@ -88,6 +103,7 @@ class StopRequest:
         try:
             yield
         finally:
+            self._parent = None
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -100,3 +116,7 @@ class StopRequest:
         if self._at_once:
             self._interrupts_itself = True
             _thread.interrupt_main()
+        while self._parent is not None:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            if self._is_orphaned and not self._saves:
+                os._exit(1)

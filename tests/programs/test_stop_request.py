@@ -57,10 +57,13 @@ from chimerax.cryotrans.programs.stop_request import StopRequest
 if sys.argv[1] == "child":
     stop = StopRequest()
     with stop.listening(True):
-        while not stop:
-            time.sleep(0.01)
-        time.sleep(0.5)
-        open(sys.argv[2], "w").write(str(stop.in_haste))
+        with stop.saving():
+            while not stop:
+                time.sleep(0.01)
+            time.sleep(0.5)
+            open(sys.argv[2], "w").write(str(stop.in_haste))
+        time.sleep(1)
+        open(sys.argv[2], "a").write(" report")
 else:
     child = subprocess.Popen([sys.executable, __file__, "child", sys.argv[2]], stdin=subprocess.PIPE)
     time.sleep(0.5)
@@ -70,13 +73,14 @@ else:
 """
 
 
-@pytest.mark.parametrize(("way", "in_haste"), [("stays", "False"), ("dies", "True")])
-def test_who_has_lost_the_program_that_started_it_is_in_haste(tmp_path, way, in_haste):
-    """Nobody waits for its report any more; one whose input alone was closed is to make it."""
+@pytest.mark.parametrize(("way", "in_haste"), [("stays", "False report"), ("dies", "True")])
+def test_who_has_lost_the_program_that_started_it_saves_and_ends(tmp_path, way, in_haste):
+    """Nobody waits for its report any more, and resuming makes it; whose input alone was closed is to make it."""
     (tmp_path / "orphan.py").write_text(ORPHAN)
     subprocess.run([sys.executable, tmp_path / "orphan.py", way, tmp_path / "said"], check=True, timeout=60)
     end = time.monotonic() + 30
     while not (tmp_path / "said").exists() or not (tmp_path / "said").read_text():
         assert time.monotonic() < end
         time.sleep(0.05)
+    time.sleep(1.5)
     assert (tmp_path / "said").read_text() == in_haste
