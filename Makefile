@@ -51,6 +51,7 @@ lint: $(READY)
 
 reliability: $(READY)
 	$(PY) benchmarks/reliability.py --kills $(if $(LONG),500,50)
+	$(PY) benchmarks/reliability_chimerax.py --kills $(if $(LONG),200,10)
 
 # The panel's pictures need a ChimeraX with a window, in which the bundle and PyTorch are; the others do not.
 pictures: $(READY)

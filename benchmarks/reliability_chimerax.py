@@ -64,6 +64,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20, help="of each kind, and trainings started and stopped")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
+    if not headless.installed():
+        print("Nothing of ChimeraX is tried: its libraries are not here (requirements-chimerax.txt).")
+        return
     chance = random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as scratch:
         session = _session(Path(scratch))

@@ -207,7 +207,7 @@ class _Keeper:
         return "finished" if self._training.finished else "stopped"
 
     def save_end(self) -> None:
-        """The last save, if it is not made; as of a run that goes on where more follows, which resuming makes up for."""
+        """The last save, if it is not made; as of a run that goes on where more follows: resuming makes up for it."""
         state = self.last_state()
         if self._content["state"] != state:
             state = "running" if state == "finished" and self._content["reports"] else state
