@@ -36,6 +36,8 @@ from .report.report import REPORT_FILE
 from .stop_request import Stopped, StopRequest
 
 if TYPE_CHECKING:
+    import torch
+
     from ..engine.training.recipe import AutoTraining
     from ..engine.training.training import Training
 
@@ -54,9 +56,6 @@ def run_training(
     """The steps from the first loss to the end, a stop, or a failure; `masks` are written first, for predictions."""
     import torch
 
-    from ..engine.device import use_threads
-    from ..engine.training.recipe import AutoTraining
-
     options, n_threads = training.options, torch.get_num_threads()
     files = {*run.own_names(), *_names_after(training)}
     if content["reports"]:
@@ -71,46 +70,62 @@ def run_training(
     before, started = float(content["seconds"]), time.monotonic()
     keeper = _Keeper(run, content, training, compared, reporter, before, started)
     try:
-        reporter.start(
-            directory=str(run.path.absolute()),
-            device=content["device"]["used"],
-            n_points=content["n_points"],
-            step=training.step,
-            n_steps=training.n_steps,
-            period=options.period,
-        )
         with stop.saving():
-            while True:
-                use_threads(compared.comparison.device, training.n_points * options.width, n_threads)
-                keeper.pass_on_notes()
-                if training.step % options.period == 0:
-                    keeper.checkpoint()
-                if training.finished or stop:
-                    break
-                if isinstance(training, AutoTraining) and training.will_dock:
-                    try:
-                        with stop.at_once():
-                            docked = training.dock()
-                    except Stopped:
-                        break
-                    training.begin_with(docked)
-                training.update()
-                try:
-                    evaluate(training, compared.comparison.device, reporter)
-                except (MemoryError, RuntimeError) as error:
-                    if is_of_memory(error):
-                        keeper.save("running", weights=FINAL_WEIGHTS)  # the step that was made is whole
-                    raise
-                reporter.step(training.step, keeper.last_loss)
+            try:
+                reporter.start(
+                    directory=str(run.path.absolute()),
+                    device=content["device"]["used"],
+                    n_points=content["n_points"],
+                    step=training.step,
+                    n_steps=training.n_steps,
+                    period=options.period,
+                )
+                _make_steps(training, keeper, compared.comparison.device, reporter, stop)
+            except BrokenPipeError:
+                keeper.save_end()
+                raise
             keeper.save_end()
         keeper.finish(stop)
-    except BrokenPipeError:
-        keeper.save_end()
+    except BrokenPipeError:  # who reads what we say is gone, and all is saved
         raise
     except (InputError, OSError, MemoryError, RuntimeError) as error:
         keeper.fail(error)
     finally:
         torch.set_num_threads(n_threads)
+
+
+def _make_steps(
+    training: Training | AutoTraining, keeper: _Keeper, device: torch.device, reporter: Reporter, stop: StopRequest
+) -> None:
+    """From where the training is to its end or a stop, with a checkpoint every period."""
+    import torch
+
+    from ..engine.device import use_threads
+    from ..engine.training.recipe import AutoTraining
+
+    options, n_threads = training.options, torch.get_num_threads()
+    while True:
+        use_threads(device, training.n_points * options.width, n_threads)
+        keeper.pass_on_notes()
+        if training.step % options.period == 0:
+            keeper.checkpoint()
+        if training.finished or stop:
+            return
+        if isinstance(training, AutoTraining) and training.will_dock:
+            try:
+                with stop.at_once():
+                    docked = training.dock()
+            except Stopped:
+                return
+            training.begin_with(docked)
+        training.update()
+        try:
+            evaluate(training, device, reporter)
+        except (MemoryError, RuntimeError) as error:
+            if is_of_memory(error):
+                keeper.save("running", weights=FINAL_WEIGHTS)  # the step that was made is whole
+            raise
+        reporter.step(training.step, keeper.last_loss)
 
 
 class _Keeper:

@@ -6,12 +6,14 @@ import _thread
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+PARENT = "CRYOTRANS_PARENT"  # environment variable: the number of who started us, who may be gone before we look
 IN_HASTE = b"leave"  # see `StopRequest.in_haste`
 
 
@@ -44,7 +46,9 @@ class StopRequest:
 
     @property
     def _is_orphaned(self) -> bool:
-        return self._input_closed and self._parent is not None and os.getppid() != self._parent
+        if not self._input_closed or self._parent is None or sys.platform == "win32":
+            return False
+        return os.getppid() != self._parent or not _exists(os.environ.get(PARENT, ""))
 
     @property
     def exit_status(self) -> int:
@@ -120,3 +124,14 @@ class StopRequest:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
             if self._is_orphaned and not self._saves:
                 os._exit(1)
+
+
+def _exists(number: str) -> bool:
+    """Whether a process of this number is there, or nothing is known of it."""
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OverflowError, OSError):
+        pass
+    return True

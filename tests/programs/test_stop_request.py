@@ -53,7 +53,7 @@ def test_the_end_of_standard_input_breaks_off_too(monkeypatch):
 
 
 ORPHAN = """
-import subprocess, sys, time
+import os, subprocess, sys, time
 from chimerax.cryotrans.programs import keeping
 from chimerax.cryotrans.programs.stop_request import StopRequest
 if sys.argv[1] == "child":
@@ -67,8 +67,8 @@ if sys.argv[1] == "child":
         time.sleep(1)
         open(sys.argv[2], "a").write(" report")
 else:
-    child = subprocess.Popen([sys.executable, __file__, "child", sys.argv[2]], stdin=subprocess.PIPE)
-    time.sleep(0.5)
+    child = subprocess.Popen([sys.executable, __file__, "child", sys.argv[2]], stdin=subprocess.PIPE,
+        env={**os.environ, "CRYOTRANS_PARENT": str(os.getpid())})
     if sys.argv[1] == "stays":
         child.stdin.close()
         child.wait()
