@@ -52,7 +52,6 @@ CASES = (
     Case("train", 160, 1.0, 12, f"{_BY_HAND} -b 2 --l2 --mu_mesh 0.01"),
     Case("predict", 96, 1.5, 4),
     Case("predict", 256, 0.8, 12),
-    Case("train", 256, 0.8, 12, _AUTO),
 )
 
 
