@@ -84,6 +84,7 @@ audit: $(READY)
 reliability: $(READY)
 	$(PY) benchmarks/reliability.py --kills $(if $(LONG),60,6)
 	$(PY) benchmarks/disks.py --times $(if $(LONG),50,5)
+	$(PY) benchmarks/reliability_chimerax.py --kills $(if $(LONG),200,10)
 
 failures: export CRYOTRANS_WRITE_FAILURES := 1
 failures: $(READY)

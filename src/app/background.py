@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import queue
 import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -29,15 +27,17 @@ from chimerax.core.errors import UserError
 from chimerax.core.tasks import Task
 
 from .failures import sentence_for
-from .processes import Log, abandon, end_within
+from .processes import Log, abandon, end_within, start
 from .wording import said_by
+from .worker_output import Message, lines_of, message_in, tail_of
 
 SECONDS_TO_SAVE = 120.0  # from the request to stop until a program is killed
 SECONDS_TO_QUIT = 10.0  # the same where ChimeraX ends
 _SECONDS_BETWEEN_LOOKS = 0.05
 _IN_HASTE = b"leave\n"  # to a worker: save and end, what follows from the training is left to resuming
-
-Message = dict[str, Any]
+_SECONDS_AT_ONCE, _SECONDS_BETWEEN = 0.02, 0.02  # of taking up, while the window waits, and of the window's own
+_MOST_WAITING = 1000  # messages; beyond, no more is read until some have been taken up
+_MOST_STEPS_WAITING = 50  # messages beyond which news of steps are left out: later ones tell more
 
 
 class Outcome(NamedTuple):
@@ -74,6 +74,8 @@ class BackgroundTask(Task):
         self._started = threading.Event()
         self.is_waited_for = False
         self._is_processing = False
+        self._is_asked = False  # `process` is to be called
+        self._over: Message | None = None  # the last message, which no worker can send
         self._lock = threading.Lock()  # of what is below
         self._process: subprocess.Popen[bytes] | None = None  # what runs now
         self._can_save = False  # it saves and ends when its standard input is closed
@@ -106,7 +108,15 @@ class BackgroundTask(Task):
 
     def tell(self, event: str, **facts: Any) -> None:
         """Have `take_up` called on the main thread with this message."""
-        self._messages.put({"event": event, **facts})
+        self._put({"event": event, **facts})
+
+    def _put(self, message: Message) -> None:
+        self._messages.put(message)
+        if not self._is_asked:  # once is enough for all that wait
+            self._ask()
+
+    def _ask(self) -> None:
+        self._is_asked = True
         if (session := self.session) is not None:
             session.ui.thread_safe(self.process)
 
@@ -160,10 +170,7 @@ class BackgroundTask(Task):
                 self.tell("warning", text=f"{log} is not whole: {output.trouble.strerror}.")
         if end is not None or (not reports and status == 0):
             return Outcome(end, None)
-        printed = b""
-        with contextlib.suppress(OSError):
-            printed = log.read_bytes()[began:]
-        return Outcome(None, sentence_for(said, status, printed.decode(errors="replace"), asked_to_end))
+        return Outcome(None, sentence_for(said, status, tail_of(log, began), asked_to_end))
 
     def _listen(
         self, process: subprocess.Popen[bytes], output: Log, reports: bool
@@ -171,8 +178,10 @@ class BackgroundTask(Task):
         """Take in what a program prints until it prints no more: its message "end", and what it says of an error."""
         end = said = None
         assert process.stdout is not None
-        for line in process.stdout:
-            message = _message(line) if reports else {"event": "line", "text": line.decode(errors="replace")}
+        for line, is_whole in lines_of(process.stdout):
+            if not reports:
+                self.tell("line", text=line.decode(errors="replace"))
+            message = message_in(line) if reports and is_whole else None
             if message is None or message["event"] != "step":  # of these there are very many
                 output.write(line)
             if message is None:
@@ -182,9 +191,19 @@ class BackgroundTask(Task):
                 continue
             if message["event"] == "end":
                 end = message
-            self.tell(**message)
+            self._pass_on(message)
         process.stdout.close()
         return end, said
+
+    def _pass_on(self, message: Message) -> None:
+        """Have it taken up; the worker waits where it tells more than can be."""
+        n_waiting = self._messages.qsize()
+        if message["event"] == "step" and n_waiting > _MOST_STEPS_WAITING:
+            return
+        while self._messages.qsize() > _MOST_WAITING and not self._leaving:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        if message["event"] == "end" or self._messages.qsize() <= _MOST_WAITING:
+            self._put(message)
 
     # For those who use it
 
@@ -205,7 +224,8 @@ class BackgroundTask(Task):
             try:
                 self.process()
                 self._let_window_draw()
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                if self._messages.empty():
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
             except KeyboardInterrupt:
                 interrupted = True
                 self.terminate()
@@ -222,17 +242,25 @@ class BackgroundTask(Task):
             self.session.ui.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
 
     def process(self, *_: Any) -> None:
-        """Take up what has been told; does nothing on a thread that is not the main one."""
+        """Take up what has been told, a part of it if it is much; does nothing on a thread that is not the main one."""
         # Where ChimeraX has no event loop yet, thread_safe() calls at once on the thread that asks for it.
-        # And a message in the status line lets ChimeraX's event loop run, which calls this again.
-        if threading.current_thread() is not threading.main_thread() or self._is_processing:
+        if threading.current_thread() is not threading.main_thread():
+            self._is_asked = False
             return
-        self._is_processing = True
+        if self._is_processing:  # a message in the status line lets ChimeraX's event loop run, which calls this again
+            return
+        self._is_processing = self._is_asked = True
+        until = time.monotonic() + _SECONDS_AT_ONCE
         try:
-            while not self._messages.empty():
+            while not self._messages.empty() and time.monotonic() < until:
                 self._process_one(self._messages.get())
         finally:
-            self._is_processing = False
+            self._is_processing = self._is_asked = False
+        if not self._messages.empty():  # asked for at once, it would come before keys and mouse
+            self._is_asked = True
+            again = threading.Timer(_SECONDS_BETWEEN, self._ask)
+            again.daemon = True
+            again.start()
 
     def stop(self) -> None:
         """Ask the program that runs now to save and end; kill it if it takes too long."""
@@ -264,7 +292,7 @@ class BackgroundTask(Task):
 
     def _process_one(self, message: Message) -> None:
         try:
-            if message["event"] == "over":
+            if message is self._over:
                 self.error = self.error or message["failure"]
                 self.done = True
                 self._forget()
@@ -301,27 +329,17 @@ class BackgroundTask(Task):
         except BaseException:
             failure = f"CryoTRANS {self.name}: an error in the bundle itself.\n{traceback.format_exc()}"
         self.end_time = datetime.now()
-        self.tell("over", failure=failure)
+        self._over = {"event": "over", "failure": failure}
+        self._put(self._over)
 
     def _start(
         self, command: Sequence[str | Path], log: Any, folder: Path, environment: Mapping[str, str], reports: bool
     ) -> subprocess.Popen[bytes] | None:
-        """Start a program in a process group of its own, so that Ctrl-C passes it by and all of it can be killed."""
-        options: dict[str, Any] = {"start_new_session": True}
-        if sys.platform == "win32":
-            options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+        """Start a program, unless the task is to end."""
         with self._lock:
             if self._leaving:
                 return None
-            self._process = subprocess.Popen(
-                [str(word) for word in command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log if reports else subprocess.STDOUT,
-                cwd=folder,
-                env=dict(environment),
-                **options,
-            )
+            self._process = start(command, log if reports else subprocess.STDOUT, folder, environment)
             self._can_save = reports
             if self._stopping:
                 self._close_input(SECONDS_TO_SAVE)
@@ -362,15 +380,6 @@ def end_all(*_: Any) -> None:
 
 
 atexit.register(end_all)  # without windows there is no "app quit"
-
-
-def _message(line: bytes) -> Message | None:
-    """The message that a line holds, None if it is something else."""
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return None
-    return message if isinstance(message, dict) and isinstance(message.get("event"), str) else None
 
 
 def run_task(session: Any, task: BackgroundTask, wait: bool | None) -> bool:

@@ -22,8 +22,8 @@ from ..engine.options.option import command_line
 from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
 from .alone import show_alone
-from .background import BackgroundTask, Message
-from .course import checkpoint_text, leg_text, time_text, verdict_text
+from .background import BackgroundTask
+from .course import atoms_table, checkpoint_text, leg_text, other_version_text, time_text, verdict_text
 from .markup import link, quoted, shortened, table
 from .next_steps import next_steps
 from .places import free_folder
@@ -32,8 +32,10 @@ from .runs import Run, open_command, runs_of
 from .settings import user_settings
 from .volumes import model_text
 from .wording import cannot_be_written, in_models, said_by
+from .worker_output import Message
 from .worker_python import environment, look_for_python, tell_how_to_install, worker_command
 
+_LONGEST_SAID, _MOST_SAID = 2000, 200  # characters of a note or warning, and how many of them
 PROGRESS = "CryoTRANS progress"  # trigger of the session, with (job, message); the message None at the end
 
 
@@ -104,6 +106,7 @@ class CryoTransJob(BackgroundTask):
         self._framed: Message | None = None
         self._weights: Path | None = None  # of the frames
         self._started_with: Message = {}
+        self._version: str | None = None  # of the worker
         self._models = run.models_by_file()
         self._names = names_by_file(run.models())
         self._said: set[str] = set()  # by both programs, worth saying once
@@ -125,7 +128,7 @@ class CryoTransJob(BackgroundTask):
                 return
         if self._training is not None:
             end = self._run_worker("train", command_line(self._training, TRAINING))
-            if end is None or (end["step"] == 0 and end.get("leg", 1) == 1):
+            if end is None or (end.get("step", 0) == 0 and end.get("leg", 1) == 1):
                 return
         if self._frames is None or self.leaving:
             return
@@ -163,7 +166,12 @@ class CryoTransJob(BackgroundTask):
     def _take_up_no_python(self, message: Message) -> None:
         tell_how_to_install(self.session)
 
+    def _take_up_program(self, message: Message) -> None:
+        self._version = message["version"]
+
     def _take_up_start(self, message: Message) -> None:
+        if text := other_version_text(self._version):
+            self._take_up_warning({"text": text})
         self._started_with = message
         self._status("training begins" if "n_steps" in message else "making frames")
 
@@ -171,15 +179,18 @@ class CryoTransJob(BackgroundTask):
         self._say_once(self._log, said_by(message))
 
     def _take_up_warning(self, message: Message) -> None:
-        self._say_once(lambda text: self.session.logger.warning(f"CryoTRANS {self.name}: {text}"), said_by(message))
+        self._say_once(self._warn, said_by(message))
+
+    def _warn(self, text: object) -> None:
+        self.session.logger.warning(f"CryoTRANS {self.name}: {text}")
 
     def _say_once(self, say: Callable[[str], None], text: str) -> None:
         if self._frames is not None and self._frames.riders is not None:
             text = self._frames.riders.in_words(text)
-        text = self._in_models(text)
-        if text not in self._said:
+        text = self._in_models(text[:_LONGEST_SAID])
+        if text not in self._said and len(self._said) <= _MOST_SAID:
             self._said.add(text)
-            say(text)
+            say(text if len(self._said) <= _MOST_SAID else f"What more it says is in {self._run.log_path} alone.")
 
     def _in_models(self, text: str) -> str:
         text = in_models(text, {name: model for name, model in self._models.items() if not model.deleted})
@@ -188,8 +199,8 @@ class CryoTransJob(BackgroundTask):
     def _log(self, text: str, is_html: bool = False) -> None:
         """A short line; under a heading that says whose it is where the one before it was another's."""
         session = self.session
-        if getattr(session, "cryotrans_speaker", None) is not self:
-            session.cryotrans_speaker = self
+        if getattr(session, "cryotrans_speaker", None) != self.id:
+            session.cryotrans_speaker = self.id
             session.logger.info(f"<b>CryoTRANS {html.escape(self.name)}</b>", is_html=True)
         session.logger.info(text, is_html=is_html)
 
@@ -197,8 +208,7 @@ class CryoTransJob(BackgroundTask):
         if self.stopping:
             return  # the line says that it ends
         left = time_text(message["seconds_left"])
-        n_steps = self._started_with["n_steps"]
-        self._status(f"{leg_text(message)}step {message['step']} of {n_steps}, about {left} left")
+        self._status(f"{leg_text(message)}step {message['step']} of {self.n_steps}, about {left} left")
 
     @property
     def run_of_it(self) -> Run:
@@ -217,7 +227,7 @@ class CryoTransJob(BackgroundTask):
 
     def _take_up_checkpoint(self, message: Message) -> None:
         self.checkpoints.append(message)
-        self._log(checkpoint_text(message, self._started_with["n_steps"]))
+        self._log(checkpoint_text(message, self.n_steps))
 
     def stop(self) -> None:
         """As in `BackgroundTask`; the status line says so."""
@@ -225,11 +235,11 @@ class CryoTransJob(BackgroundTask):
         self._status("stopping: what is done is saved and opened")
 
     def _take_up_frame(self, message: Message) -> None:
-        self._status(f"frame {message['number'] + 1} of {self._started_with['n_frames']}")
+        self._status(f"frame {message['number'] + 1} of {self._started_with.get('n_frames')}")
 
     def _take_up_end(self, message: Message) -> None:
         if "step" in message:
-            self._trained = {**message, "device": self._started_with["device"]}
+            self._trained = {**message, "device": self._started_with.get("device")}
             self._legs.append(message)
         else:
             self._framed = message
@@ -239,6 +249,7 @@ class CryoTransJob(BackgroundTask):
         try:
             self._conclude()
         finally:
+            self._models.clear()  # ChimeraX keeps tasks that are over; maps that are closed need not stay with them
             session.triggers.activate_trigger(PROGRESS, (self, None))
 
     def _conclude(self) -> None:
@@ -300,7 +311,7 @@ class CryoTransJob(BackgroundTask):
                 where = atoms_path, self.folder / CONFIDENCE_FILE
                 self.carried = self._frames.riders.open(self.session, self.series, *where)
             except UserError as error:
-                self.session.logger.warning(f"CryoTRANS {self.name}: {error}")
+                self._warn(error)
 
     def _frame_paths(self) -> list[str]:
         assert self._framed is not None
@@ -342,18 +353,9 @@ class CryoTransJob(BackgroundTask):
         assert self._frames is not None
         if (riders := self._frames.riders) is None or "atoms" not in framed:
             return {}
-        atoms = framed["atoms"]
-        end = 0 if self._frames.options["reverse"] else -1  # of the flow, where atoms have gone farthest
-        kinds = {"bond_deviation": "bond lengths", "angle_deviation": "distances across one atom"}
-        changes = [
-            f"{name} by {atoms[key][end]:.3f} Å rms" for key, name in kinds.items() if atoms[key][end] is not None
-        ]
-        outside = f", {atoms['n_outside']} of them outside the density" if atoms["n_outside"] else ""
         where = f", as {model_text(self.carried)}" if self.carried is not None else ""
-        facts = {"Atoms": f"{atoms['n_atoms']} of {riders.name}{where}{outside}"}
-        if changes:
-            facts["Changed at the target's end"] = ", ".join(changes)
-        return facts
+        end = 0 if self._frames.options["reverse"] else -1  # of the flow, where atoms have gone farthest
+        return atoms_table(framed["atoms"], f"{riders.name}{where}", end)
 
     @property
     def _all_is_trained(self) -> bool:

@@ -7,7 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+_MOST_LOGGED = 1 << 26  # bytes of one program; what says more fills the disk
 
 
 class Log:
@@ -15,6 +19,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.trouble: OSError | None = None
+        self._left = _MOST_LOGGED
         try:
             self.file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by who asked for it
         except OSError as error:
@@ -22,10 +27,40 @@ class Log:
             self.file = open(os.devnull, "ab", buffering=0)  # noqa: SIM115
 
     def write(self, line: bytes) -> None:
+        if self._left < 0:
+            return
+        self._left -= len(line)
+        if self._left < 0:
+            line = b"\nIt printed more than is kept; the rest is left out.\n"
         try:
             self.file.write(line)
         except OSError as error:
             self.trouble = self.trouble or error
+
+
+def start(
+    command: Sequence[str | Path], errors: Any, folder: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a program in a process group of its own, so that Ctrl-C passes it by and all of it can be killed.
+
+    Args:
+        command: the program and its arguments.
+        errors: where what it prints on standard error goes, as for Popen.
+        folder: where it runs.
+        environment: all the environment variables that it gets.
+    """
+    options: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return subprocess.Popen(
+        [str(word) for word in command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        cwd=folder,
+        env=dict(environment),
+        **options,
+    )
 
 
 def abandon(process: subprocess.Popen[bytes], seconds: float) -> None:

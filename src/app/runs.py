@@ -295,6 +295,8 @@ class Runs(StateManager):
         for task in session.tasks.find_by_class(BackgroundTask):
             if task.belongs_to_session and not task.done:
                 task.terminate()
+            elif task.done and task.id in session.tasks:  # ChimeraX keeps what is over, and all that it holds
+                session.tasks.remove(task)
         self._runs = []
 
 

@@ -55,6 +55,7 @@ def environment(python: Path) -> dict[str, str]:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     if python == own_python() and site.USER_BASE:
         variables["PYTHONUSERBASE"] = site.USER_BASE  # where ChimeraX's pip puts packages
+    variables["CRYOTRANS_PARENT"] = str(os.getpid())  # it ends when we are gone, see docs/progress.md
     if sys.platform == "darwin":
         variables["PYTORCH_ENABLE_MPS_FALLBACK"] = "1"
     return variables

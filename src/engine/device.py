@@ -73,6 +73,14 @@ def use_threads(device: torch.device, work: int, most: int) -> None:
         torch.set_num_threads(most if work > _ENOUGH_FOR_THREADS else 1)
 
 
+def free_what_is_kept(device: torch.device) -> None:
+    """Have PyTorch give memory back that it keeps for tensors to come."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
 def _nvidia(number: int, n_gpus: int, why: str) -> tuple[torch.device, str]:
     if number >= n_gpus:
         there = f"{n_gpus} NVIDIA GPU{'s' if n_gpus != 1 else ''}, numbered from 0" if n_gpus else "no NVIDIA GPU"

@@ -36,6 +36,16 @@ def named(option: str) -> str:
     return f"{_OPEN}{option}{_CLOSE}"
 
 
+def is_of_memory(error: BaseException) -> bool:
+    """Whether an error, of Python or of PyTorch, says that memory has run out, on a GPU or in the computer."""
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        words in text for words in ("out of memory", "allocat", "enough mem")
+    )
+
+
 def worded(text: str, word: Callable[[str], str]) -> str:
     """The text with each option that it names said by `word`."""
     return _NAMED.sub(lambda match: word(match[1]), text)

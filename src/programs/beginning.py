@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.errors import is_of_memory
 from ..engine.maps.density_map import DensityMap, voxel_side
 from ..engine.maps.preparation import above_level, prepare
 from ..engine.options.training import TrainingOptions
@@ -68,7 +69,7 @@ def begin(
     most = torch.get_num_threads()
     use_threads(device, training.n_points * options.width, most)  # as in the steps, which resuming is to repeat exactly
     try:
-        training.evaluate()
+        evaluate(training, device, reporter)
     finally:
         torch.set_num_threads(most)
     _ = training.losses  # fails if it is not a number
@@ -81,6 +82,28 @@ def begin(
     comparison = Comparison(*maps, *levels, device, validation, held_out, training.without_partner)
     ceiling = None if noise is None else _ceiling(noise, judged.target, levels[1], seen.low_pass, reporter)
     return training, Compared(*maps, levels[1], blur, comparison, levels[0], ceiling)
+
+
+def evaluate(training: Training | AutoTraining, device: torch.device, reporter: Reporter) -> None:
+    """Take the loss and its derivative; where memory runs out, once more with as little of it as can be.
+
+    Raises:
+        MemoryError, RuntimeError: that was not enough.
+    """
+    from ..engine.device import free_what_is_kept
+
+    try:
+        training.evaluate()
+        return
+    except (MemoryError, RuntimeError) as error:
+        if training.is_sparing or not is_of_memory(error):
+            raise
+    free_what_is_kept(device)  # not above, where the error holds what was made so far
+    training.spare_memory()
+    reporter.warning(
+        f"Memory has run out at step {training.step}: from here on fewer points are taken at a time, which is slower."
+    )
+    training.evaluate()
 
 
 class _Seen(NamedTuple):

@@ -39,6 +39,10 @@ class CarriedAtoms:
         self._path, self._atoms, self.model = path, atoms, model
         self._angles = angle_pairs(atoms.bonds)
 
+    @property
+    def n_atoms(self) -> int:
+        return len(self._atoms.positions)
+
     @classmethod
     def read(cls, options: PredictionOptions, reporter: Reporter) -> CarriedAtoms | None:
         """What the options name, or None.
@@ -57,7 +61,12 @@ class CarriedAtoms:
         if model.n_left_out:
             reporter.warning(f"{model.name} holds {model.n_left_out + 1} models; the first is carried.")
         groups = None if options.rigid is None else rigid_groups(model, options.rigid)
-        return cls(options.model, Atoms(model.positions, bonds_of(model), groups), model)
+        try:
+            bonds = bonds_of(model)
+        except InputError as error:  # each atom can go its way nevertheless
+            reporter.warning(f"{error.marked} How its bonds change is not said.")
+            bonds = np.empty((0, 2), np.int64)
+        return cls(options.model, Atoms(model.positions, bonds, groups), model)
 
     def look_for_density(self, density_map: DensityMap, level: float, reporter: Reporter) -> None:
         """Tell which atoms lie where the training saw nothing.

@@ -91,6 +91,7 @@ def _run(program: _Program, arguments: list[str]) -> int:
     try:
         if _wants_json(arguments):  # also of what is wrong with the options
             reporter = make_reporter("json", word)
+            reporter.program(__version__)
         said = vars(program.make_parser().parse_args(with_numbers_joined(arguments[1:], program.options)))
         reporter = make_reporter(said.get("progress", "auto"), word)
         with stop.listening(said.get("stop_with_input", False)):

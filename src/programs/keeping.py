@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..engine.errors import InputError, named
+from ..engine.errors import InputError, is_of_memory, named
 from ..engine.files.run_directory import (
     FINAL_WEIGHTS,
     GENERATED_MAP,
@@ -27,6 +27,7 @@ from ..engine.files.writing import remove
 from ..engine.judging.tables import FSC_FILE, METRICS_FILE
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import write_map
+from .beginning import evaluate
 from .conclusion import MOTION_FILES, conclude
 from .history import Compared, History
 from .progress import Reporter, in_a_sentence
@@ -35,6 +36,8 @@ from .report.report import REPORT_FILE
 from .stop_request import Stopped, StopRequest
 
 if TYPE_CHECKING:
+    import torch
+
     from ..engine.training.recipe import AutoTraining
     from ..engine.training.training import Training
 
@@ -53,9 +56,6 @@ def run_training(
     """The steps from the first loss to the end, a stop, or a failure; `masks` are written first, for predictions."""
     import torch
 
-    from ..engine.device import use_threads
-    from ..engine.training.recipe import AutoTraining
-
     options, n_threads = training.options, torch.get_num_threads()
     files = {*run.own_names(), *_names_after(training)}
     if content["reports"]:
@@ -70,39 +70,62 @@ def run_training(
     before, started = float(content["seconds"]), time.monotonic()
     keeper = _Keeper(run, content, training, compared, reporter, before, started)
     try:
-        reporter.start(
-            directory=str(run.path.absolute()),
-            device=content["device"]["used"],
-            n_points=content["n_points"],
-            step=training.step,
-            n_steps=training.n_steps,
-            period=options.period,
-        )
-        while True:
-            use_threads(compared.comparison.device, training.n_points * options.width, n_threads)
-            keeper.pass_on_notes()
-            if training.step % options.period == 0:
-                keeper.checkpoint()
-            if training.finished or stop:
-                break
-            if isinstance(training, AutoTraining) and training.will_dock:
-                try:
-                    with stop.at_once():
-                        docked = training.dock()
-                except Stopped:
-                    break
-                training.begin_with(docked)
-            training.update()
-            training.evaluate()
-            reporter.step(training.step, keeper.last_loss)
-        keeper.finish(stop.in_haste)
-    except BrokenPipeError:
-        keeper.save(keeper.last_state(), weights=FINAL_WEIGHTS)
+        with stop.saving():
+            try:
+                reporter.start(
+                    directory=str(run.path.absolute()),
+                    device=content["device"]["used"],
+                    n_points=content["n_points"],
+                    step=training.step,
+                    n_steps=training.n_steps,
+                    period=options.period,
+                )
+                _make_steps(training, keeper, compared.comparison.device, reporter, stop)
+            except BrokenPipeError:
+                keeper.save_end()
+                raise
+            keeper.save_end()
+        keeper.finish(stop)
+    except BrokenPipeError:  # who reads what we say is gone, and all is saved
         raise
     except (InputError, OSError, MemoryError, RuntimeError) as error:
         keeper.fail(error)
     finally:
         torch.set_num_threads(n_threads)
+
+
+def _make_steps(
+    training: Training | AutoTraining, keeper: _Keeper, device: torch.device, reporter: Reporter, stop: StopRequest
+) -> None:
+    """From where the training is to its end or a stop, with a checkpoint every period."""
+    import torch
+
+    from ..engine.device import use_threads
+    from ..engine.training.recipe import AutoTraining
+
+    options, n_threads = training.options, torch.get_num_threads()
+    while True:
+        use_threads(device, training.n_points * options.width, n_threads)
+        keeper.pass_on_notes()
+        if training.step % options.period == 0:
+            keeper.checkpoint()
+        if training.finished or stop:
+            return
+        if isinstance(training, AutoTraining) and training.will_dock:
+            try:
+                with stop.at_once():
+                    docked = training.dock()
+            except Stopped:
+                return
+            training.begin_with(docked)
+        training.update()
+        try:
+            evaluate(training, device, reporter)
+        except (MemoryError, RuntimeError) as error:
+            if is_of_memory(error):
+                keeper.save("running", weights=FINAL_WEIGHTS)  # the step that was made is whole
+            raise
+        reporter.step(training.step, keeper.last_loss)
 
 
 class _Keeper:
@@ -198,14 +221,22 @@ class _Keeper:
         """The state of a run that ends now."""
         return "finished" if self._training.finished else "stopped"
 
-    def finish(self, in_haste: bool = False) -> None:
-        """The last save, and what to do next; without the conclusion of a run that is to be resumed, if in haste."""
+    def save_end(self) -> None:
+        """The last save, if it is not made; as of a run that goes on where more follows: resuming makes up for it."""
         state = self.last_state()
-        self.save(state, weights=FINAL_WEIGHTS)
-        if self._content["reports"] and not (in_haste and state == "stopped"):
+        if self._content["state"] != state:
+            state = "running" if state == "finished" and self._content["reports"] else state
+            self.save(state, weights=FINAL_WEIGHTS)
+
+    def finish(self, stop: StopRequest) -> None:
+        """What follows the last save, and what to do next; no conclusion if a run that can be resumed is in haste."""
+        state = self.last_state()
+        if self._content["reports"] and not (state == "stopped" and stop.in_haste):
             if state == "finished":
                 self._ask_witness()
             self._conclude()
+        self._content["state"] = state
+        self._run.write(self._content)
         training, path = self._training, self._run.path
         text = f"{FINAL_WEIGHTS} is in {path}."
         outside = self._content["mass_outside"]

@@ -25,6 +25,7 @@ from .carried_atoms import SUFFIXES, CarriedAtoms
 from .pair import mask_of_run, read_mask
 from .progress import Reporter
 from .provenance import describe_grid
+from .room import check_room_for_prediction
 from .stop_request import StopRequest
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
     device, why = choose_device(options.device, options.gpu)
     reporter.note(why)
     times = even_times(n_frames) if options.times is None else options.times
+    n_places = 0 if atoms is None else atoms.n_atoms * len(times)
+    check_room_for_prediction(density_map, options.initial_level, n_places, device, reporter)
     how: dict[str, Any] = {"n_steps": N_EULER_STEPS * options.substeps, "integrator": options.integrator}
     if mask is not None:
         how["still"] = StillPart(density_map, options.initial_level, mask.density, mask.name, device)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..engine.errors import InputError, named, worded
+from ..engine.errors import InputError, is_of_memory, named, worded
 from .streams import Stream
 
 _SECONDS_BETWEEN_STEPS = 0.25  # a glance at the loss makes a GPU wait, so glances are rare
@@ -92,6 +92,9 @@ class Reporter:
     def worded(self, text: str) -> str:
         """The text with the options that it names as they are typed."""
         return worded(text, self._word)
+
+    def program(self, version: str) -> None:
+        """Which version speaks; before all else."""
 
     def start(self, **facts: Any) -> None:
         """Training or prediction begins; `n_steps` or `n_frames` is among the facts."""
@@ -195,6 +198,9 @@ class JsonReporter(Reporter):
     def _tell(self, event: str, text: str) -> None:
         self._send(event, **self._texts(text))
 
+    def program(self, version: str) -> None:
+        self._send("program", version=version)
+
     def error(self, text: str) -> None:
         self._send("error", **self._texts(text))
 
@@ -247,7 +253,7 @@ def in_a_sentence(error: BaseException) -> str:
         return error.marked
     if isinstance(error, OSError):
         return _of_the_disk(error)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
+    if is_of_memory(error):
         return f"Out of memory. Use {named('bin_size')} 2, a higher level, a smaller network, or {named('device')} cpu."
     return f"Computing failed: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}."
 

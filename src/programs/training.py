@@ -29,6 +29,7 @@ from .pair import (
 )
 from .progress import Reporter
 from .provenance import describe, describe_file, now
+from .room import check_room_for_training
 from .stop_request import StopRequest
 
 if TYPE_CHECKING:
@@ -80,9 +81,10 @@ def train(
     velocity = _load_start(weights_from, said)
     size = {name: getattr(velocity, name) for name in ("depth", "width") if hasattr(velocity, name)}
     training_options = chosen_options({**said, **size}, seed=secrets.randbelow(2**31))
+    device, why = _choose_device(said["device"], said["gpu"])
+    check_room_for_training(initial, training_options, device, reporter)
     validation = read_validation(said.get("validation_map"), initial, reporter)
     pair = without_belt(pair, training_options, reporter)
-    device, why = _choose_device(said["device"], said["gpu"])
     training, compared = begin(pair, validation, training_options, device, reporter, velocity)
     reporter.note(why)
     content = {
@@ -152,6 +154,7 @@ def _resume(
     asked = content["device"]
     spoken = said["device"] != "auto" or said["gpu"] is not None
     device, why = _choose_device(*((said["device"], said["gpu"]) if spoken else (asked["asked"], asked["gpu"])))
+    check_room_for_training(pair.initial, options, device, reporter)
     reporter.note(why)
     reporter.note(f"Going on from step {step}" + (f" of {options.n_steps}." if options.n_steps is not None else "."))
     content = {**content, "state": "running", "options": options.to_dict(), "message": None}

@@ -110,6 +110,23 @@ def home(session, tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def use_script(session, home, tmp_path):
+    """use_script(code) has workers run this Python code; the real one's folder is the first of the arguments."""
+
+    def use_script(code: str) -> None:
+        path = tmp_path / "worker.py"
+        path.write_text(code)
+        python = tmp_path / "python"
+        python.write_text(f'#!/bin/sh\n[ "$1" = -c ] || set -- "{path}" "$@"\nexec "{sys.executable}" "$@"\n')
+        python.chmod(0o755)
+        from chimerax.cryotrans.app.settings import user_settings
+
+        user_settings(session).python = str(python)
+
+    return use_script
+
+
+@pytest.fixture
 def pair(session, run, tmp_path):
     """Two small maps of a known motion, open and shown at their level, as #1 and #2."""
     models = []

@@ -49,21 +49,6 @@ def begin(session, run, home, pair):
     return begin
 
 
-@pytest.fixture
-def use_script(session, home, tmp_path):
-    """use_script(code) has workers run this Python code; the real one's folder is the first of the arguments."""
-
-    def use_script(code: str) -> None:
-        path = tmp_path / "worker.py"
-        path.write_text(code)
-        python = tmp_path / "python"
-        python.write_text(f'#!/bin/sh\n[ "$1" = -c ] || set -- "{path}" "$@"\nexec "{sys.executable}" "$@"\n')
-        python.chmod(0o755)
-        user_settings(session).python = str(python)
-
-    return use_script
-
-
 def _ended(session, job, timeout=60):
     assert session.ui.wait_for(lambda: job.done, timeout), session.test_log.texts()
     assert job._process is None
@@ -274,13 +259,13 @@ def test_killed_worker(session, run, begin):
 
 
 def test_worker_out_of_memory(session, run, use_script, pair):
-    # The real worker, in which the GPU has too little memory for the third step.
+    # The real worker, in which the GPU has too little memory from the third step on.
     use_script("""
 import runpy, sys, torch
 steps = []
 def evaluate(self, *args, really=torch.Tensor.backward):
     steps.append(1)
-    if len(steps) == 3:
+    if len(steps) >= 3:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
     return really(self, *args)
 torch.Tensor.backward = evaluate
@@ -359,7 +344,8 @@ time.sleep(1000)
 
 
 def test_stop_asked_before_the_worker_is_there(session, run, use_script, pair):
-    use_script('import sys, time; sys.stdin.read(); print(\'{"event": "end", "state": "stopped", "step": 0}\')')
+    end = {"event": "end", "state": "stopped", "step": 0, "n_steps": 9, "loss": 0, "seconds": 0, "mass_outside": 0}
+    use_script(f"import sys; sys.stdin.read(); print({json.dumps(json.dumps(end))})")
     job = CryoTransJob(session, "A", Run(Path(user_settings(session).python).parent), sys.executable, {}, None)
     job.stop()
     job._python = Path(user_settings(session).python)

@@ -18,12 +18,22 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 FLOORS = (
-    *("errors", "options", "outlook", "device", "adam", "files", "maps", "flow", "transport"),
+    *("errors", "options", "outlook", "free_memory", "device", "adam", "files", "maps", "flow", "transport"),
     *("docking", "training", "judging", "carrying"),
 )
 # Of the engine, what can be used where PyTorch is not.
 WITHOUT_TORCH = (
-    *("errors", "options", "outlook", "files", "maps.density_map", "maps.grids", "maps.mrc_file", "maps.preparation"),
+    *(
+        "errors",
+        "options",
+        "outlook",
+        "free_memory",
+        "files",
+        "maps.density_map",
+        "maps.grids",
+        "maps.mrc_file",
+        "maps.preparation",
+    ),
     *("maps.components", "maps.inspection"),
 )
 MOST_LINES = 400

@@ -136,6 +136,15 @@ def test_positions_without_bonds_have_no_report_of_them(maps, model, tmp_path, c
     assert np.isnan(np.load(tmp_path / "out" / "frame_atoms.npz")["bond_deviation"]).all()
 
 
+def test_atoms_that_lie_on_each_other_are_carried_without_their_bonds(maps, tmp_path, capsys):
+    crowd = STILL + np.random.default_rng(1).uniform(-1, 1, (300, 3))
+    model, out = _model_at(tmp_path / "crowd.pdb", crowd), tmp_path / "out"
+    result = call(capsys, *_line(maps, out, _shift_weights(tmp_path)), "--model", model, "--frames", 2)
+    assert result.status == 0, result.err
+    assert "Warning: The atoms of crowd.pdb lie on each other" in result.err and "How its bonds change" in result.err
+    assert _places(out / "frame_model.pdb").shape == (2, 300, 3)
+
+
 def test_rigid_residues_keep_their_shape(maps, finished, model, tmp_path, capsys):
     changes = {}
     for word, more in (("free", []), ("rigid", ["--rigid", "residue"])):

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..maps.density_map import DensityMap
 
 REACH = 4.0  # Å; atoms farther than this from all density were not seen by the training
+_MOST_BONDS = 12  # of an atom
 
 Positions = NDArray[np.float64]
 Pairs = NDArray[np.int64]
@@ -141,12 +142,16 @@ def move_rigidly(before: Positions, after: Positions, groups: NDArray[np.int64])
 
 
 def angle_pairs(bonds: Pairs) -> Pairs:
-    """Pairs of atoms bonded to the same third one: their distances are what the bond angles become; (m, 2)."""
+    """Pairs of atoms bonded to the same third one: their distances are what the bond angles become; (m, 2).
+
+    What is bonded to more than a dozen is no atom, and its pairs, which might be millions, are left out.
+    """
     neighbours: dict[int, list[int]] = {}
     for a, b in bonds.tolist():
         neighbours.setdefault(a, []).append(b)
         neighbours.setdefault(b, []).append(a)
-    pairs = [pair for around in neighbours.values() for pair in itertools.combinations(sorted(around), 2)]
+    centres = [around for around in neighbours.values() if len(around) <= _MOST_BONDS]
+    pairs = [pair for around in centres for pair in itertools.combinations(sorted(around), 2)]
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 

@@ -24,6 +24,7 @@ SUFFIXES = (".cif", ".mmcif", ".pdb", ".ent")
 _BOND_TOLERANCE = 0.4  # Å beyond the sum of the covalent radii; Meng & Lewis, J. Comput. Chem. 12 (1991) 891
 _CLOSEST = 0.4  # Å; atoms nearer than this are one atom written twice
 _LONGEST = 3.0  # Å
+_MOST_IN_REACH = 20.0  # atoms in a cube of that side round an atom, as a mean; a protein with its hydrogens has 4
 _PDB_RANGE = (-999.999, 9999.999)  # Å, what a column holds
 _OPTIONAL_COLUMNS = {  # of an mmCIF file's atoms, and the one that says the same where it is missing
     "label_alt_id": "",
@@ -170,11 +171,26 @@ def atom_names(model: Model) -> list[tuple[str, str, str, str, str]]:
     ]
 
 
+def crowding(model: Model) -> float:
+    """How many atoms lie about an atom, itself among them, as a mean: in a cube of 3 Å that holds it."""
+    cells = np.floor(model.positions / _LONGEST).astype(np.int64)
+    _, count = np.unique(cells, axis=0, return_counts=True)
+    return float((count.astype(np.float64) ** 2).sum() / len(cells))
+
+
 def bonds_of(model: Model) -> Pairs:
     """Pairs of atoms as far apart as their covalent radii, (m, 2); metals have none.
 
     Atoms of different alternate locations are not bonded.
+
+    Raises:
+        InputError: atoms lie on each other, so that each would be bonded to very many, and memory would run out.
     """
+    if (crowded := crowding(model)) > _MOST_IN_REACH:
+        raise InputError(
+            f"The atoms of {model.name} lie on each other, {crowded:.0f} in {_LONGEST:g} Å where a molecule has 4: "
+            f"copies of it in one place, or another unit of length? Give a model with one of the copies."
+        )
     gemmi = _gemmi()
     copy = model.structure[0].clone()
     atoms = [atom for *_, atom in _atoms(copy)]

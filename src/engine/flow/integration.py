@@ -30,7 +30,11 @@ _SAME_TIME = 1e-9
 
 
 def displacement(
-    velocity: Field, points: Tensor, n_steps: int = N_EULER_STEPS, keep_outputs: bool | None = None
+    velocity: Field,
+    points: Tensor,
+    n_steps: int = N_EULER_STEPS,
+    keep_outputs: bool | None = None,
+    sparing: bool = False,
 ) -> Tensor:
     """x(1) - x(0) of the points; differentiable in the points and in the field's parameters.
 
@@ -42,16 +46,18 @@ def displacement(
         n_steps: steps of the field's integrator.
         keep_outputs: of a network, hold every layer's output for the derivative (faster) or compute them twice (less
             memory); by default, hold them while they take less than half a gigabyte.
+        sparing: as little memory as can be, whatever time it takes: few points at a time, and nothing held.
     Returns:
         (n, 3).
     """
     if not isinstance(velocity, VelocityField):
-        return _follow_in_parts(velocity, points, n_steps)
+        return _follow_in_parts(velocity, points, n_steps, sparing)
     if keep_outputs is None:
         kept = n_steps * len(points) * velocity.width * (velocity.depth - 1) * points.element_size()
-        keep_outputs = kept <= _KEPT_BYTES
+        keep_outputs = kept <= _KEPT_BYTES and not sparing
     # On a CPU all steps of a few points at a time: what a layer puts out then stays in the cache.
-    at_once = _POINTS_AT_ONCE_ON_CPU if points.device.type == "cpu" else max(1, len(points))
+    few = points.device.type == "cpu" or sparing
+    at_once = _POINTS_AT_ONCE_ON_CPU if few else max(1, len(points))
     parts = points.split(at_once)
     return torch.cat([_EulerFlow.apply(part, n_steps, keep_outputs, *velocity.parameters()) for part in parts])
 
@@ -114,10 +120,11 @@ def follow(field: Field, points: Tensor, n_steps: int, integrator: str | None = 
     return moved
 
 
-def _follow_in_parts(field: Field, points: Tensor, n_steps: int) -> Tensor:
-    """`follow`, what it needs for the way back being computed twice where there are many points."""
-    parts = points.split(len(points) if field.of_all_points else _POINTS_AT_ONCE)
-    if len(parts) <= _PARTS_KEPT or not torch.is_grad_enabled():
+def _follow_in_parts(field: Field, points: Tensor, n_steps: int, sparing: bool) -> Tensor:
+    """`follow`, what it needs for the way back being computed twice where there are many points, or to be sparing."""
+    at_once = _POINTS_AT_ONCE_ON_CPU if sparing else _POINTS_AT_ONCE
+    parts = points.split(len(points) if field.of_all_points else at_once)
+    if (len(parts) <= _PARTS_KEPT and not sparing) or not torch.is_grad_enabled():
         return torch.cat([follow(field, part, n_steps) for part in parts])
     return torch.cat([checkpoint(follow, field, part, n_steps, use_reentrant=False) for part in parts])
 

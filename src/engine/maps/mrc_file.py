@@ -21,7 +21,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Union
 
@@ -29,6 +29,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..files.writing import write_atomically
+from ..free_memory import room_for_process
+from ..outlook import gigabytes
 from .density_map import DensityMap, Triple, no_voxel_size_note, place_text, same_grid
 
 _LARGEST_SIDE = 65535  # a side above this one means the other byte order, or no map
@@ -54,6 +56,7 @@ _SIGNATURES = {
     b"\x93NUM": "a numpy array",
 }
 _PIECE = 1 << 24  # bytes
+_NEVER_TOO_MUCH = 1 << 28  # bytes; for less the system is not asked, and what a header claims may not be there
 _COPY_AGAIN = "Copy or download it again."
 _Path = Union[str, "os.PathLike[str]"]
 
@@ -218,7 +221,7 @@ def _read_values(stream: BinaryIO, header: Any, name: str) -> np.ndarray:
     sides, dtype = header[_SIDES].item(), _value_dtype(header)
     n_bytes = math.prod(sides) * dtype.itemsize
     n_skipped = max(0, int(header.nsymbt))
-    content = _read_at_most(stream, n_skipped + n_bytes)
+    content = _read_at_most(stream, n_skipped + n_bytes, lambda: _check_room(header, name))
     # Headers of some old EMDB entries promise symmetry operators that are not there: then the values are all there is.
     n_skipped = 0 if len(content) == n_bytes else n_skipped
     if len(content) < n_skipped + n_bytes:
@@ -230,14 +233,32 @@ def _read_values(stream: BinaryIO, header: Any, name: str) -> np.ndarray:
     return np.frombuffer(content, dtype, count=math.prod(sides), offset=n_skipped).reshape(sides)
 
 
-def _read_at_most(stream: BinaryIO, n_bytes: int) -> memoryview:
+def _check_room(header: Any, name: str) -> None:
+    """Refuse what would not fit into memory, before the system kills for it; the values as they are and as float32."""
+    dtype, room = _value_dtype(header), room_for_process()
+    n_bytes = math.prod(header[_SIDES].item()) * (dtype.itemsize + (4 if dtype != np.float32 else 0))
+    if room is not None and n_bytes > room:
+        raise InputError(
+            f"{name} has {_sides_text(header)} voxels, which take {gigabytes(n_bytes)} of memory, and "
+            f"{gigabytes(room)} are free. Bin it first, or cut it to a smaller box round the molecule."
+        )
+
+
+def _read_at_most(stream: BinaryIO, n_bytes: int, check: Callable[[], object]) -> memoryview:
     """So many bytes if there are so many: piece by piece, for what a header claims may not exist, nor fit into memory.
 
     What comes after is left where it is: a small compressed file can hold gigabytes of it.
+
+    Args:
+        check: whether there is memory for all of it; called once, where it is much and so much of it is there.
     """
     content = bytearray()
+    is_checked = False
     while piece := stream.read(min(_PIECE, n_bytes - len(content))):
         content += piece
+        if len(content) > _NEVER_TOO_MUCH and not is_checked:
+            check()
+            is_checked = True
     stream.read(1)  # at the end of a compressed file its checksum is compared
     return memoryview(content).toreadonly()
 

@@ -117,6 +117,7 @@ class AutoTraining:
         self._docked: list[dict[str, Any]] = []  # fields of docked starts to come
         self.without_partner: list[Part] = []  # left out of training, once docking has found it
         self._training: Training
+        self.is_sparing = False
         self._begin(0, self._new_field(0) if self.stages[0].start == 0 else at_rest())
 
     @property
@@ -176,6 +177,11 @@ class AutoTraining:
     def evaluate(self) -> None:
         """As `Training.evaluate`."""
         self._training.evaluate()
+
+    def spare_memory(self) -> None:
+        """As `Training.spare_memory`."""
+        self.is_sparing = True
+        self._training.spare_memory()
 
     def update(self) -> None:
         """As `Training.update`; at the end of a stage go on to the next."""
@@ -303,6 +309,8 @@ class AutoTraining:
             field.hold_centres()
         before = self._training if number else None
         self._training = Training(pair, options, field, self._device, blurs)
+        if self.is_sparing:
+            self._training.spare_memory()
         if before is not None and before.velocity is field and before.options.loss == stage.loss:
             self._training.take_over(before)
         self.notes.append(f"Step {self.step}: {stage.text}, {len(pair.weights)} points.")

@@ -88,6 +88,11 @@ class Training:
         self._losses: list[float] = []
         self._waiting: list[Tensor] = []  # losses that are still on the device
         self._mass: Tensor | None = None
+        self.is_sparing = False
+
+    def spare_memory(self) -> None:
+        """From now on take as little memory for a step as can be; it takes longer."""
+        self.is_sparing = True
 
     @property
     def n_points(self) -> int:
@@ -206,7 +211,8 @@ class Training:
             used[cells.reshape(-1)] = True
             rows = used.cumsum(0) - 1
             start, nodes, cells, points = start[used], nodes[used], rows[cells], rows[points]
-        return nodes + displacement(self._fixed, start) / self._voxel, cells, points
+        moved = displacement(self._fixed, start, sparing=self.is_sparing)
+        return nodes + moved / self._voxel, cells, points
 
     def _epsilon(self) -> float:
         """Of the transport at this step, in units of the longest box side squared."""

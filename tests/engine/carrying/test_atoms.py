@@ -2,6 +2,7 @@
 
 import gzip
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -165,6 +166,29 @@ def test_angles_span_two_bonds():
     bonds = np.array([[0, 1], [1, 2], [1, 3], [4, 5]])
     assert sorted(map(tuple, angle_pairs(bonds).tolist())) == [(0, 2), (0, 3), (2, 3)]
     assert angle_pairs(np.empty((0, 2), np.int64)).shape == (0, 2)
+
+
+def test_atoms_on_each_other_are_refused_before_memory_goes(tmp_path):
+    """21 GB, 120,000 atoms in a box of 40 Å took for their bonds: here a twentieth of them, as dense."""
+    atoms = np.random.default_rng(0).uniform(0, 15, (6000, 3))
+    lines = [f"ATOM  {i:5}  CA  GLY A{i % 9999:4}    {z:8.3f}{y:8.3f}{x:8.3f}" for i, (z, y, x) in enumerate(atoms)]
+    path = tmp_path / "dense.pdb"
+    path.write_text("\n".join([*lines, "END\n"]))
+    model = read_model(path)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"dense\.pdb lie on each other, \d\d in 3 Å where a molecule has 4"):
+        bonds_of(model)
+    assert tracemalloc.get_traced_memory()[1] < 4e6
+    tracemalloc.stop()
+
+
+def test_what_is_bonded_to_thousands_spans_no_angles():
+    star = np.stack([np.zeros(5000, np.int64), np.arange(1, 5001)], axis=1)
+    tracemalloc.start()
+    assert len(angle_pairs(star)) == 0
+    assert len(angle_pairs(np.append(star[:12], [[1, 6000]], axis=0))) == 12 * 11 / 2 + 1
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
 
 
 def test_stretching_changes_every_bond_in_proportion():
