@@ -172,7 +172,7 @@ class BackgroundTask(Task):
         end = said = None
         assert process.stdout is not None
         for line in process.stdout:
-            message = _message(line) if reports else {"event": "line", "text": line.decode(errors="replace")}
+            message = message_of(line) if reports else {"event": "line", "text": line.decode(errors="replace")}
             if message is None or message["event"] != "step":  # of these there are very many
                 output.write(line)
             if message is None:
@@ -364,7 +364,7 @@ def end_all(*_: Any) -> None:
 atexit.register(end_all)  # without windows there is no "app quit"
 
 
-def _message(line: bytes) -> Message | None:
+def message_of(line: bytes) -> Message | None:
     """The message that a line holds, None if it is something else."""
     try:
         message = json.loads(line)

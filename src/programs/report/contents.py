@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,12 +63,17 @@ def names_of_models(run: RunDirectory) -> dict[str, str]:
     return {}
 
 
+def read_losses(path: Path) -> list[float]:
+    """What `RunDirectory.write_losses` wrote."""
+    return [float(line) for line in path.read_text(encoding="utf-8").split()]
+
+
 def read_run(run: RunDirectory, initial: DensityMap, step: int | None) -> Run:
     content, rows = run.read(), read_metrics(run / METRICS_FILE)
     if not rows:
         raise InputError(f"{METRICS_FILE} is empty")
     frequencies, curves = read_fsc(run / FSC_FILE)
-    losses = [float(line) for line in (run / LOSS_FILE).read_text(encoding="utf-8").split()]
+    losses = read_losses(run / LOSS_FILE)
     steps = [row.step for row in rows]
     shown = steps.index(step) if step in steps else best_checkpoint(rows)
     lonely = [str(part["text"]) for part in content.get("without_partner") or []]
