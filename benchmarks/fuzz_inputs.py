@@ -107,8 +107,8 @@ def map_file(how: int, rest: bytes, data: Any) -> bytes:
     for _ in range(data.ConsumeIntInRange(1, 5)):
         place = 4 * (data.ConsumeIntInRange(0, 56) if how & 8 else data.ConsumeIntInRange(0, len(words) // 4 - 1))
         words[place : place + 4] = _word(data)
-    if kind == 4 and how & 64:  # a small file that unpacks to much
-        words += bytes(data.ConsumeIntInRange(0, 1 << 26))
+    if how == 68:  # a small file that unpacks to much
+        words += bytes(data.ConsumeIntInRange(0, 1 << 25))
         return bz2.compress(bytes(words), 9)
     if how & 32:
         words[:1024] = np.frombuffer(bytes(words[:1024]), "<i4").byteswap().tobytes()

@@ -66,7 +66,9 @@ def main() -> None:
     unknown = set(asked.targets) - set(TARGETS)
     if unknown:
         sys.exit(f"Unknown: {', '.join(sorted(unknown))}. Targets are {', '.join(TARGETS)}.")
-    print(f"{machine_text()}\n\n| read | inputs | taken | refused | faults | inputs a second |\n|---|---|---|---|---|---|")
+    print(
+        f"{machine_text()}\n\n| read | inputs | taken | refused | faults | inputs a second |\n|---|---|---|---|---|---|"
+    )
     found = [_row(name, TARGETS[name].says, asked) for name in asked.targets or TARGETS]
     sys.exit(1 if any(found) else 0)
 

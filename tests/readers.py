@@ -21,6 +21,7 @@ import torch
 
 from chimerax.cryotrans.engine.carrying.atoms import read_atoms
 from chimerax.cryotrans.engine.carrying.model_file import atom_names, bonds_of, read_model, rigid_groups
+from chimerax.cryotrans.engine.errors import InputError
 from chimerax.cryotrans.engine.files.run_directory import RunDirectory
 from chimerax.cryotrans.engine.flow.checkpoint import load_state, load_weights
 from chimerax.cryotrans.engine.flow.velocity import VelocityField
@@ -33,7 +34,7 @@ from chimerax.cryotrans.engine.maps.segments import segments_of_map
 from chimerax.cryotrans.engine.options.training import TrainingOptions
 from chimerax.cryotrans.engine.training.recipe import AutoTraining
 from chimerax.cryotrans.engine.training.training import Training
-from chimerax.cryotrans.programs import pair, prediction, training
+from chimerax.cryotrans.programs import legs, pair, prediction, training
 from chimerax.cryotrans.programs.report.contents import names_of_models, read_losses
 
 _CPU = torch.device("cpu")
@@ -116,23 +117,32 @@ def run(path: Path) -> object:
     """What resuming, predicting and overwriting make of a run.json."""
     folder = RunDirectory(path.parent)
     content = folder.read()
-    folder.check_free(overwrite=True)
+    prediction._level_of_the_training(_Carried(), small_maps()[0], content)
+    prediction._warn_of_another_grid(path, content, small_maps()[0], _Silent())
+    prediction._on_the_grid_of_the_training(small_maps()[0], content, _Silent())
+    said = {"seed": 1, "n_steps": 30, "device": "auto", "gpu": None, "resume": True}
     for ask in (
+        lambda: folder.check_free(overwrite=True),
         folder.flow,
         lambda: folder.weights("last"),
-        lambda: training._check_same_run(content, training._recorded_options(folder, content), {"seed": 1}),
-        lambda: pair.segments_of_run(content),
-        lambda: pair.half_maps_of_run(content, {}),
-        lambda: pair.map_of_run("initial", content, {}),
-        lambda: prediction._level_of_the_training(_Carried(), small_maps()[0], content),
-        lambda: prediction._warn_of_another_grid(path, content, small_maps()[0], _Silent()),
-        lambda: prediction._on_the_grid_of_the_training(small_maps()[0], content, _Silent()),
+        lambda: _resumed(folder, content, said),
+        lambda: legs._Legs(folder, content, said, [], _Silent(), False)._check_it_says_enough(),
     ):
         try:
             ask()
-        except prediction.InputError:
-            continue
+        except InputError as error:
+            assert str(error).strip().endswith((".", "?", "DIR")), str(error)
     return content
+
+
+def _resumed(folder: RunDirectory, content: dict[str, Any], said: dict[str, Any]) -> None:
+    """As far as a run of one flow is looked at before its maps are read."""
+    options = training._recorded_options(folder, content)
+    training._check_same_run(content, options, said)
+    pair.segments_of_run(content)
+    pair.half_maps_of_run(content, {})
+    training._validation_of_run(content, {})
+    pair.map_of_run("initial", content, {})
 
 
 class _Carried:

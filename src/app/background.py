@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import queue
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from chimerax.core.errors import UserError
 from chimerax.core.tasks import Task
 
 from .failures import sentence_for
+from .messages import LONGEST, Message, message_of
 from .processes import Log, abandon, end_within
 from .wording import said_by
 
@@ -36,8 +36,6 @@ SECONDS_TO_SAVE = 120.0  # from the request to stop until a program is killed
 SECONDS_TO_QUIT = 10.0  # the same where ChimeraX ends
 _SECONDS_BETWEEN_LOOKS = 0.05
 _IN_HASTE = b"leave\n"  # to a worker: save and end, what follows from the training is left to resuming
-
-Message = dict[str, Any]
 
 
 class Outcome(NamedTuple):
@@ -171,7 +169,7 @@ class BackgroundTask(Task):
         """Take in what a program prints until it prints no more: its message "end", and what it says of an error."""
         end = said = None
         assert process.stdout is not None
-        for line in process.stdout:
+        for line in iter(lambda: process.stdout.readline(LONGEST), b""):
             message = message_of(line) if reports else {"event": "line", "text": line.decode(errors="replace")}
             if message is None or message["event"] != "step":  # of these there are very many
                 output.write(line)
@@ -362,15 +360,6 @@ def end_all(*_: Any) -> None:
 
 
 atexit.register(end_all)  # without windows there is no "app quit"
-
-
-def message_of(line: bytes) -> Message | None:
-    """The message that a line holds, None if it is something else."""
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return None
-    return message if isinstance(message, dict) and isinstance(message.get("event"), str) else None
 
 
 def run_task(session: Any, task: BackgroundTask, wait: bool | None) -> bool:

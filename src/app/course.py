@@ -31,7 +31,7 @@ def verdict_text(verdict: object) -> str:
 
 def leg_text(message: Mapping[str, object]) -> str:
     """ "leg 1 of 3, " on the way through several conformations, else ""."""
-    return f"leg {message['leg']} of {message['n_legs']}, " if "leg" in message else ""
+    return f"leg {message['leg']} of {message['n_legs']}, " if "leg" in message and "n_legs" in message else ""
 
 
 def time_text(seconds: float) -> str:

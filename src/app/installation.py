@@ -14,7 +14,8 @@ from ..engine.maps.demo_pair import LEVEL, make_demo_pair
 from ..engine.maps.mrc_file import write_map
 from ..engine.options.option import command_line
 from ..engine.options.training import TRAINING
-from .background import BackgroundTask, Message
+from .background import BackgroundTask
+from .messages import Message
 from .settings import user_settings
 from .wording import said_by
 from .worker_python import (

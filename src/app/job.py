@@ -22,9 +22,10 @@ from ..engine.options.option import command_line
 from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
 from .alone import show_alone
-from .background import BackgroundTask, Message
+from .background import BackgroundTask
 from .course import checkpoint_text, leg_text, time_text, verdict_text
 from .markup import link, quoted, shortened, table
+from .messages import Message
 from .next_steps import next_steps
 from .riders import ATTRIBUTE, CONFIDENCE, FILE, Riders
 from .runs import Run, free_folder, open_command, runs_of
@@ -102,7 +103,7 @@ class CryoTransJob(BackgroundTask):
         self._legs: list[Message] = []  # and those at the end of each leg
         self._framed: Message | None = None
         self._weights: Path | None = None  # of the frames
-        self._started_with: Message = {}
+        self._started_with: Message = {"n_steps": 0, "n_frames": 0, "device": "an unknown device"}  # until it says
         self._models = run.models_by_file()
         self._names = names_by_file(run.models())
         self._said: set[str] = set()  # by both programs, worth saying once
@@ -124,7 +125,7 @@ class CryoTransJob(BackgroundTask):
                 return
         if self._training is not None:
             end = self._run_worker("train", command_line(self._training, TRAINING))
-            if end is None or (end["step"] == 0 and end.get("leg", 1) == 1):
+            if end is None or (end.get("step", 0) == 0 and end.get("leg", 1) == 1):
                 return
         if self._frames is None or self.leaving:
             return
@@ -163,7 +164,7 @@ class CryoTransJob(BackgroundTask):
         tell_how_to_install(self.session)
 
     def _take_up_start(self, message: Message) -> None:
-        self._started_with = message
+        self._started_with = {**self._started_with, **message}
         self._status("training begins" if "n_steps" in message else "making frames")
 
     def _take_up_note(self, message: Message) -> None:
@@ -212,7 +213,7 @@ class CryoTransJob(BackgroundTask):
     @property
     def n_steps(self) -> int | None:
         """How many there may be."""
-        return self._started_with.get("n_steps")
+        return self._started_with["n_steps"] or None
 
     def _take_up_checkpoint(self, message: Message) -> None:
         self.checkpoints.append(message)

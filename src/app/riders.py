@@ -20,6 +20,7 @@ from chimerax.map import Volume
 from chimerax.map_series import MapSeries
 
 from ..engine.carrying.atoms import REACH, support
+from ..engine.files.array_file import read_arrays
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import read_map
 from .in_step import keep_in_step
@@ -172,10 +173,15 @@ def read_carried(path: Path) -> tuple[np.ndarray, np.ndarray]:
         UserError: the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
-            return content["coordinates"], content["support"]
-    except (OSError, ValueError, KeyError) as error:
+        arrays = read_arrays(path)
+        coordinates, inside = (
+            arrays[key].astype(np.float32, casting="same_kind") for key in ("coordinates", "support")
+        )
+        if not np.isfinite(coordinates).all() or inside.shape != coordinates.shape[1:2]:
+            raise ValueError("positions that are not numbers, or not of as many atoms")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {error}. Type the command again.") from error
+    return coordinates, inside
 
 
 def _replace_coordsets(structure: Any, frames: np.ndarray, originals: Any) -> None:

@@ -77,8 +77,11 @@ class Adam:
         Raises:
             KeyError, TypeError, ValueError: it is no such state, or of other parameters.
         """
+        rates = [float(group["lr"]) for group in state["param_groups"]]
+        if len(rates) != len(self._rates) or not all(0 <= rate < math.inf for rate in rates):
+            raise ValueError("the optimiser's rates are none")
         self.restore_memory(state)
-        self._rates = [float(group["lr"]) for group in state["param_groups"]]
+        self._rates = rates
 
     def restore_memory(self, state: dict[str, Any]) -> None:
         """The running means of a `state`, the rates staying as they are."""
@@ -88,6 +91,8 @@ class Adam:
             means = {name: kept[name].detach().clone().to(parameters[place]) for name in ("exp_avg", "exp_avg_sq")}
             if any(mean.shape != parameters[place].shape for mean in means.values()):
                 raise ValueError("the optimiser's memory is of parameters of another shape")
+            if int(kept["step"]) < 1 or not all(bool(torch.isfinite(mean).all()) for mean in means.values()):
+                raise ValueError("the optimiser's memory is no number")
             taken[place] = {"step": int(kept["step"]), **means}
         self._state = taken
 

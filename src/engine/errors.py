@@ -31,6 +31,12 @@ class InputError(ValueError):
         return worded(self.marked, lambda name: name)
 
 
+def first_line(error: BaseException) -> str:
+    """What a library says of an error, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def named(option: str) -> str:
     """An option, by the name of its field in options.py, in a text that front ends are to word."""
     return f"{_OPEN}{option}{_CLOSE}"

@@ -15,10 +15,10 @@ headless.claim_namespace()
 from chimerax.core.errors import UserError  # noqa: E402
 
 from chimerax.cryotrans.app.arrows import read_motion  # noqa: E402
-from chimerax.cryotrans.app.background import message_of  # noqa: E402
 from chimerax.cryotrans.app.commands.known_run import content_of, path_of_map  # noqa: E402
 from chimerax.cryotrans.app.course import verdict_text  # noqa: E402
 from chimerax.cryotrans.app.job import CryoTransJob, Frames  # noqa: E402
+from chimerax.cryotrans.app.messages import message_of  # noqa: E402
 from chimerax.cryotrans.app.next_steps import next_steps  # noqa: E402
 from chimerax.cryotrans.app.riders import read_carried  # noqa: E402
 from chimerax.cryotrans.app.runs import Run  # noqa: E402
@@ -35,9 +35,15 @@ def listed(path: Path) -> object:
     done, n_steps = content["step"], content["n_steps"]
     verdict = content.get("verdict")
     told = verdict_text(verdict), next_steps(run, (verdict or {}).get("advice") or ())
-    return table, done > n_steps, 2 * done, content["state"], f"{content['options']['initial_level']:.3g}", told, [
-        path_of_map(run, key).is_file() for key in ("initial", "target")
-    ]
+    return (
+        table,
+        done > n_steps,
+        2 * done,
+        content["state"],
+        f"{content['options']['initial_level']:.3g}",
+        told,
+        [path_of_map(run, key).is_file() for key in ("initial", "target")],
+    )
 
 
 def models(path: Path) -> object:

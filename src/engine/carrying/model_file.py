@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, named
+from ..errors import InputError, first_line, named
 from ..files.writing import write_atomically
 from .atoms import Pairs, Positions
 
@@ -93,8 +93,7 @@ def read_model(path: str | Path) -> Model:
             else gemmi.read_structure_string(content, merge_chain_parts=False, format=gemmi.CoorFormat.Pdb)
         )
     except (RuntimeError, ValueError, OSError, EOFError, zlib.error) as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path.name} cannot be read ({why}). Save it or copy it again.") from error
+        raise InputError(f"{path.name} cannot be read ({first_line(error)}). Save it or copy it again.") from error
     n_left_out = max(0, len(structure) - 1)
     while len(structure) > 1:
         del structure[len(structure) - 1]
