@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -51,62 +51,73 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=2000, metavar="N", help="for each target (default: 2000)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the fuzzer (default: 1)")
     parser.add_argument("--keep", type=Path, default=Path("fuzz_faults"), metavar="FOLDER", help="for faults' files")
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     try:
-        import atheris  # noqa: F401
+        import atheris
     except ImportError:
         sys.exit("Fuzzing needs atheris, which is for Linux and Python 3.11 to 3.13: pip install atheris")
-    if asked.child is not None:
-        _fuzz(asked.targets[0], asked.inputs, asked.seed, asked.keep, asked.child)
-        return
-    from fuzz_targets import TARGETS
+    import headless
+    import torch._weights_only_unpickler as unpickler
     from measures import machine_text
 
+    # Libraries are not watched, but for what reads pickles.
+    headless.claim_namespace()
+    import chimerax.map_series  # noqa: F401
+
+    unpickler.Unpickler.load = atheris.instrument_func(unpickler.Unpickler.load)
+    with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["chimerax.cryotrans"]):
+        from fuzz_targets import TARGETS
     unknown = set(asked.targets) - set(TARGETS)
     if unknown:
         sys.exit(f"Unknown: {', '.join(sorted(unknown))}. Targets are {', '.join(TARGETS)}.")
-    print(
-        f"{machine_text()}\n\n| read | inputs | taken | refused | faults | inputs a second |\n|---|---|---|---|---|---|"
-    )
+    print(f"{machine_text()}\n")
+    print("| read | inputs | taken | refused | faults | inputs a second |\n|---|---|---|---|---|---|")
     found = [_row(name, TARGETS[name].says, asked) for name in asked.targets or TARGETS]
     sys.exit(1 if any(found) else 0)
 
 
 def _row(name: str, says: str, asked: argparse.Namespace) -> int:
     """Fuzz one target in processes of its own; print its line and return the number of its faults."""
-    total = {"taken": 0, "refused": 0, "seconds": 0.0}
+    import readers
+
+    taken = refused = n_crashes = 0
+    seconds = 0.0
     faults: dict[str, str] = {}
-    n_crashes = 0
-    with tempfile.TemporaryDirectory() as scratch:
-        while total["taken"] + total["refused"] < asked.inputs and n_crashes < _MOST_CRASHES:
-            n_done = total["taken"] + total["refused"]
-            told = Path(scratch, "told.json")
-            words = [name, "--inputs", str(asked.inputs - n_done), "--seed", str(asked.seed + n_crashes)]
-            words += ["--keep", str(asked.keep.absolute()), "--child", str(told)]
-            done = subprocess.run([sys.executable, __file__, *words], cwd=scratch, capture_output=True)
+    with tempfile.TemporaryDirectory(dir=readers.scratch()) as scratch:
+        while taken + refused < asked.inputs and n_crashes < _MOST_CRASHES:
+            told, output = Path(scratch, "told.json"), Path(scratch, "output")
+            sys.stdout.flush()
+            if not (child := os.fork()):
+                os.chdir(scratch)
+                with output.open("wb") as file:
+                    os.dup2(file.fileno(), 1)
+                    os.dup2(file.fileno(), 2)
+                try:
+                    n_inputs = asked.inputs - taken - refused
+                    _fuzz(name, n_inputs, asked.seed + n_crashes, asked.keep.absolute(), told)
+                finally:
+                    os._exit(1)
+            _, status = os.waitpid(child, 0)
             if not told.exists():
-                sys.exit(done.stderr.decode(errors="replace"))
+                sys.exit(output.read_text(errors="replace"))
             said = json.loads(told.read_text())
             told.unlink()
-            for key in total:
-                total[key] += said[key]
+            taken, refused, seconds = taken + said["taken"], refused + said["refused"], seconds + said["seconds"]
             faults.update(said["faults"])
             if not said["over"]:
                 n_crashes += 1
-                faults[f"crash {n_crashes}"] = _kept_crash(Path(scratch), asked.keep, name, done)
-    n = total["taken"] + total["refused"]
-    rate = n / max(total["seconds"], 1e-9)
-    print(f"| {says} | {n:,} | {total['taken']:,} | {total['refused']:,} | {len(faults)} | {rate:,.0f} |", flush=True)
+                faults[f"crash {n_crashes}"] = _kept_crash(Path(scratch), asked.keep, name, status)
+    n = taken + refused
+    print(f"| {says} | {n:,} | {taken:,} | {refused:,} | {len(faults)} | {n / seconds:,.0f} |", flush=True)
     for what, where in faults.items():
         print(f"    {name}: {what} [{where}]", file=sys.stderr, flush=True)
     return len(faults)
 
 
-def _kept_crash(scratch: Path, keep: Path, name: str, done: subprocess.CompletedProcess) -> str:
+def _kept_crash(scratch: Path, keep: Path, name: str, status: int) -> str:
     """What the fuzzer left of an input that has ended the process."""
-    text = done.stderr.decode(errors="replace")
-    reason = next((line for line in text.splitlines() if "ERROR: " in line), f"status {done.returncode}")
+    text = (scratch / "output").read_text(errors="replace")
+    reason = next((line for line in text.splitlines() if "ERROR: " in line or "Error" in line), f"status {status}")
     keep.mkdir(exist_ok=True)
     for number, path in enumerate(sorted(scratch.glob("*-*"))):
         path.rename(keep / f"{name}_crash_{number}_{path.name[:20]}")
@@ -117,19 +128,14 @@ def _kept_crash(scratch: Path, keep: Path, name: str, done: subprocess.Completed
 def _fuzz(name: str, n_inputs: int, seed: int, keep: Path, told: Path) -> None:
     """In a process of its own; `told` says at every moment how far it is."""
     import atheris
-    import mrcfile  # noqa: F401 - libraries are not watched, but for what reads pickles
-    import torch._weights_only_unpickler as unpickler
-
-    unpickler.Unpickler.load = atheris.instrument_func(unpickler.Unpickler.load)
-    with atheris.instrument_imports(include=["chimerax.cryotrans"]):
-        from fuzz_targets import TARGETS
-
-        from chimerax.cryotrans.engine.errors import InputError
-    import readers
     import readers_of_app
+    from fuzz_targets import TARGETS
+
+    from chimerax.cryotrans.engine.errors import InputError
 
     target = TARGETS[name]
-    path = readers.scratch() / "input" / target.reader.name
+    folder = told.parent / "files"
+    path = folder / "input" / target.reader.name
     path.parent.mkdir(parents=True)
     counts = {"taken": 0, "refused": 0}
     faults: dict[str, str] = {}
@@ -175,7 +181,7 @@ def _fuzz(name: str, n_inputs: int, seed: int, keep: Path, told: Path) -> None:
             say()
 
     warnings.simplefilter("ignore")
-    corpus = readers.scratch() / "corpus"
+    corpus = folder / "corpus"
     corpus.mkdir()
     seeds = target.seeds()
     for number, content in enumerate(seeds):
