@@ -95,7 +95,10 @@ def _row(name: str, says: str, asked: argparse.Namespace) -> int:
                 try:
                     n_inputs = asked.inputs - taken - refused
                     _fuzz(name, n_inputs, asked.seed + n_crashes, asked.keep.absolute(), told)
+                except BaseException:
+                    traceback.print_exc()
                 finally:
+                    sys.stderr.flush()
                     os._exit(1)
             _, status = os.waitpid(child, 0)
             if not told.exists():
@@ -136,7 +139,7 @@ def _fuzz(name: str, n_inputs: int, seed: int, keep: Path, told: Path) -> None:
     target = TARGETS[name]
     folder = told.parent / "files"
     path = folder / "input" / target.reader.name
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     counts = {"taken": 0, "refused": 0}
     faults: dict[str, str] = {}
     begun = time.monotonic()
@@ -147,7 +150,10 @@ def _fuzz(name: str, n_inputs: int, seed: int, keep: Path, told: Path) -> None:
 
     def take(content: bytes) -> None:
         data = atheris.FuzzedDataProvider(content[1:])
-        made = target.make(content[0] if content else 0, content[1:], data)
+        try:
+            made = target.make(content[0] if content else 0, content[1:], data)
+        except Exception:  # what was drawn is no file even to those who write such files
+            made = content[1:]
         path.write_bytes(made)
         counts["taken"] += 1
         try:
@@ -182,7 +188,7 @@ def _fuzz(name: str, n_inputs: int, seed: int, keep: Path, told: Path) -> None:
 
     warnings.simplefilter("ignore")
     corpus = folder / "corpus"
-    corpus.mkdir()
+    corpus.mkdir(exist_ok=True)
     seeds = target.seeds()
     for number, content in enumerate(seeds):
         (corpus / str(number)).write_bytes(content)

@@ -232,7 +232,7 @@ def rigid_groups(model: Model, rigid: str) -> NDArray[np.int64]:
 
 
 def _in_zone(model: Model, part: str, rigid: str) -> NDArray[np.bool_]:
-    match = re.fullmatch(r"([^\s:]+)(?::(-?\d+)([A-Za-z]?)(?:-(-?\d+)([A-Za-z]?))?)?", part)
+    match = re.fullmatch(r"([^\s:]+)(?::(-?\d{1,9})([A-Za-z]?)(?:-(-?\d{1,9})([A-Za-z]?))?)?", part)
     if not match:
         raise InputError(
             f"The zones {rigid!r} ({named('rigid')}) cannot be read: wanted is residue, chain, or chains and "
