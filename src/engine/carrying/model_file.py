@@ -90,9 +90,11 @@ def read_model(path: str | Path) -> Model:
         structure = (
             _structure_of_cif(gemmi, content)
             if is_cif
-            else gemmi.read_structure_string(content, merge_chain_parts=False, format=gemmi.CoorFormat.Pdb)
+            else gemmi.read_structure_string(_in_ascii(content), merge_chain_parts=False, format=gemmi.CoorFormat.Pdb)
         )
-    except (RuntimeError, ValueError, OSError, EOFError, zlib.error) as error:
+        if not content.isascii():
+            _check_names(structure)
+    except (RuntimeError, ValueError, IndexError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path.name} cannot be read ({first_line(error)}). Save it or copy it again.") from error
     n_left_out = max(0, len(structure) - 1)
     while len(structure) > 1:
@@ -112,6 +114,21 @@ def read_model(path: str | Path) -> Model:
     chains, residues, codes, residue_of = (np.array(column) for column in list(zip(*rows))[:4])
     suffix = ".cif" if is_cif else ".pdb"
     return Model(structure, suffix, path.name, positions, chains, residues, codes, residue_of, n_left_out)
+
+
+def _in_ascii(content: bytes) -> bytes:
+    """Columns are counted in bytes: what is not ASCII, as in an author's name, becomes a question mark for each."""
+    return content if content.isascii() else content.decode("ascii", "replace").replace("\ufffd", "?").encode()
+
+
+def _check_names(structure: Any) -> None:
+    """
+    Raises:
+        UnicodeDecodeError: a name of an atom, residue or chain is cut within a letter or not UTF-8.
+    """
+    for model in structure:
+        for chain, residue, _, atom in _atoms(model):
+            _ = chain.name, residue.name, str(residue.seqid), atom.name, atom.altloc
 
 
 def _structure_of_cif(gemmi: Any, content: bytes) -> Any:

@@ -116,7 +116,7 @@ def field_of_state(content: Mapping[str, Any], name: str = "The saved state") ->
         if content["flow"] == "both" and domains is not None and network is not None:
             return CombinedField(domains, network)
         field = found[content["flow"]]
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise InputError(
             f"{name} holds no flow of this program ({first_line(error)}). Name a file that training wrote."
         ) from error
