@@ -1,4 +1,4 @@
-"""Maps whose headers programs read differently, byte by byte as Cheng et al., J. Struct. Biol. 192 (2015) 146, have it."""
+"""Maps whose headers programs read differently, byte by byte: Cheng et al., J. Struct. Biol. 192 (2015) 146."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ class BackgroundTask(Task):
         """Take in what a program prints until it prints no more: its message "end", and what it says of an error."""
         end = said = None
         assert process.stdout is not None
-        for line in iter(lambda: process.stdout.readline(LONGEST), b""):
+        while line := process.stdout.readline(LONGEST):
             message = message_of(line) if reports else {"event": "line", "text": line.decode(errors="replace")}
             if message is None or message["event"] != "step":  # of these there are very many
                 output.write(line)

@@ -14,8 +14,8 @@ Message = dict[str, Any]
 
 LONGEST = 1 << 24  # bytes of a line; what is longer is no message, and read in parts
 
-_LEG: Pattern = {"leg?": count, "n_legs?": count}
-_SAID: Pattern = {"text": str, "marked?": str, **_LEG}
+_LEG: dict[str, Pattern] = {"leg?": count, "n_legs?": count}
+_SAID: dict[str, Pattern] = {"text": str, "marked?": str, **_LEG}
 _ATOMS: Pattern = {
     "path": str,
     "n_atoms": count,
@@ -24,7 +24,7 @@ _ATOMS: Pattern = {
     "angle_deviation": [(NUMBER, None)],
 }
 _VERDICT: Pattern = {"word": str, "reasons?": [str], "advice?": [str]}
-_END: Pattern = {"state": str, "text": str, "mass_outside": NUMBER, **_LEG}
+_END: dict[str, Pattern] = {"state": str, "text": str, "mass_outside": NUMBER, **_LEG}
 _PATTERNS: dict[str, tuple[Pattern, ...]] = {
     "note": (_SAID,),
     "warning": (_SAID,),

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_FASTEST = 1e37  # beyond, a step is no float any more
 _MEAN, _SQUARE = 0.9, 0.999  # how much of the running means is kept in a step
 
 
@@ -78,7 +79,7 @@ class Adam:
             KeyError, TypeError, ValueError: it is no such state, or of other parameters.
         """
         rates = [float(group["lr"]) for group in state["param_groups"]]
-        if len(rates) != len(self._rates) or not all(0 <= rate < math.inf for rate in rates):
+        if len(rates) != len(self._rates) or not all(0 <= rate <= _FASTEST for rate in rates):
             raise ValueError("the optimiser's rates are none")
         self.restore_memory(state)
         self._rates = rates

@@ -66,10 +66,10 @@ def read_atoms(path: str | Path) -> Atoms:
     coordinates, groups = arrays["coordinates"], arrays.get("groups")
     bonds = arrays.get("bonds", np.empty((0, 2), np.int64))
     n = len(coordinates) if coordinates.ndim else 0
-    fits = coordinates.shape == (n, 3) and coordinates.dtype.kind in "fiu"
+    fits = bool(coordinates.shape == (n, 3) and coordinates.dtype.kind in "fiu")
     with np.errstate(over="ignore"):  # longer numbers than ours
         positions = coordinates[:, ::-1].astype(np.float64) if fits else coordinates
-    fits = fits and np.isfinite(positions).all()
+    fits = fits and bool(np.isfinite(positions).all())
     fits = fits and bonds.shape == (len(bonds), 2) and bonds.dtype.kind in "iu"
     fits = fits and (groups is None or (groups.shape == (n,) and groups.dtype.kind in "iu"))
     if not fits or (bonds.size and (bonds.min() < 0 or bonds.max() >= n)):
