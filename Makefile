@@ -14,7 +14,7 @@ READY := $(VENV)/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test accuracy verdicts reliability pictures lint wheel release install clean
+.PHONY: help demo test accuracy verdicts reliability fuzz pictures lint wheel release install clean
 
 help:
 	@echo "make demo      a small example, from two maps to a pseudo-trajectory"
@@ -22,6 +22,7 @@ help:
 	@echo "make accuracy  trainings on known pairs against the truth, PAIRS=\"folder ...\" (an hour or two; goes on where it was)"
 	@echo "make verdicts  how often the verdict is right, by benchmarks/verdicts.jsonl; PROTEINS=\"folder ...\" adds trainings to it"
 	@echo "make reliability  programs are killed, and what is left is looked at; LONG=1 for ten times as many"
+	@echo "make fuzz      broken files for all readers, INPUTS=2000 of each kind (Python 3.11 on Linux x86_64)"
 	@echo "make pictures  remake pictures of docs/, with the ChimeraX on PATH or in CHIMERAX="
 	@echo "make lint      ruff and mypy"
 	@echo "make wheel     the bundle's wheel, in dist/ (needs Python 3.11 on Linux x86_64)"
@@ -52,6 +53,9 @@ lint: $(READY)
 reliability: $(READY)
 	$(PY) benchmarks/reliability.py --kills $(if $(LONG),500,50)
 
+fuzz: $(READY)
+	$(PY) benchmarks/fuzzing.py --inputs $(or $(INPUTS),2000)
+
 # The panel's pictures need a ChimeraX with a window, in which the bundle and PyTorch are; the others do not.
 pictures: $(READY)
 	$(PY) benchmarks/icon.py src/icons/cryotrans.png
@@ -74,7 +78,7 @@ install:
 	"$(CHIMERAX)" --nogui --exit --cmd 'devel install "$(CURDIR)"'
 
 clean:
-	rm -rf $(VENV) build dist demo_output *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist demo_output fuzz_faults *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Can the ChimeraX libraries of requirements-chimerax.txt be installed?
