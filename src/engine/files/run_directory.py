@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import InputError, named
+from ..errors import InputError, first_line, named
 from . import lock
 from .patterns import check, parsed
 from .run_content import LEG, RUN
@@ -161,7 +161,9 @@ class RunDirectory:
         try:
             content: dict[str, Any] = parsed(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read ({error}). Start afresh in another directory.") from error
+            raise InputError(
+                f"{path} cannot be read ({first_line(error)}). Start afresh in another directory."
+            ) from error
         try:
             check(content, RUN)
         except ValueError as error:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..files.patterns import count, read_json, vector
 from ..files.writing import write_atomically
 from .rigid_domains import RigidDomains
@@ -119,7 +119,9 @@ def read_rows(path: Path) -> list[DomainRow]:
         if not rows or [row.domain for row in rows] != list(range(1, len(rows) + 1)):
             raise ValueError("its domains are not numbered from 1")
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}). Train again, or resume the run by some steps.") from error
+        raise InputError(
+            f"{path} cannot be read ({first_line(error)}). Train again, or resume the run by some steps."
+        ) from error
     return rows
 
 

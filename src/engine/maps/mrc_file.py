@@ -217,7 +217,9 @@ def _check_is_one_volume(header: Any, name: str) -> None:
 
 def _most_unpacked(path: _Path) -> int:
     """Bytes to which a file may unpack: a thousand can be made to stand for gigabytes."""
-    size = os.stat(path).st_size  # of a pipe 0, and what comes through it is not asked
+    size = 0  # of a pipe too, and what comes through it is not asked
+    with contextlib.suppress(OSError):
+        size = os.stat(path).st_size
     return max(_MOST_UNPACKED, _TIMES_PACKED * size) if size else sys.maxsize
 
 
