@@ -70,7 +70,7 @@ def read_atoms(path: str | Path) -> Atoms:
     with np.errstate(over="ignore"):  # longer numbers than ours
         positions = coordinates[:, ::-1].astype(np.float64) if fits else coordinates
     fits = fits and bool(np.isfinite(positions).all())
-    fits = fits and bonds.shape == (len(bonds), 2) and bonds.dtype.kind in "iu"
+    fits = fits and bonds.ndim == 2 and bonds.shape[1] == 2 and bonds.dtype.kind in "iu"
     fits = fits and (groups is None or (groups.shape == (n,) and groups.dtype.kind in "iu"))
     if not fits or (bonds.size and (bonds.min() < 0 or bonds.max() >= n)):
         found = ", ".join(f"{name} {array.shape} of {array.dtype}" for name, array in arrays.items())
