@@ -14,7 +14,7 @@ READY := $(VENV)/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test accuracy verdicts reliability failures pictures lint versions licences audit wheel release install clean
+.PHONY: help demo test accuracy verdicts reliability failures fuzz pictures lint versions licences audit wheel release install clean
 
 help:
 	@echo "make demo      a small example, from two maps to a pseudo-trajectory"
@@ -23,6 +23,7 @@ help:
 	@echo "make verdicts  how often the verdict is right, by benchmarks/verdicts.jsonl; PROTEINS=\"folder ...\" adds trainings to it"
 	@echo "make reliability  programs are killed, disks and folders fail them, and what is left is looked at; LONG=1 for more"
 	@echo "make failures  write docs/failures.md: what goes wrong, and what is said then"
+	@echo "make fuzz      broken files for all readers, INPUTS=2000 of each kind (Python 3.11 on Linux x86_64)"
 	@echo "make pictures  remake pictures of docs/, with the ChimeraX on PATH or in CHIMERAX="
 	@echo "make lint      ruff and mypy"
 	@echo "make versions  quick tests with the lowest and with the newest versions of what users may have"
@@ -91,6 +92,9 @@ failures: $(READY)
 	$(PY) -m pytest -q tests/programs/test_failures.py
 	$(PY) -m pytest -q tests/app/test_failures.py
 
+fuzz: $(READY)
+	$(PY) benchmarks/fuzzing.py --inputs $(or $(INPUTS),2000)
+
 # The panel's pictures need a ChimeraX with a window, in which the bundle and PyTorch are; the others do not.
 pictures: $(READY)
 	$(PY) benchmarks/icon.py src/icons/cryotrans.png
@@ -113,7 +117,7 @@ install:
 	"$(CHIMERAX)" --nogui --exit --cmd 'devel install "$(CURDIR)"'
 
 clean:
-	rm -rf $(VENV) build dist demo_output *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist demo_output fuzz_faults *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Can the ChimeraX libraries of requirements-chimerax.txt be installed?

@@ -9,7 +9,6 @@ ChimeraX makes cones and cylinders that lie along z, about the origin.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from chimerax.core.errors import UserError
 from chimerax.core.models import Surface
 from chimerax.geometry import Place, translation, vector_rotation
 from chimerax.surface import combine_geometry_vnt, cone_geometry, cylinder_geometry
+
+from ..engine.files.array_file import read_arrays
 
 SPACING = 6.0  # Å
 SHORTEST = 0.5  # Å; shorter arrows are lost in the surface
@@ -32,9 +33,9 @@ def read_motion(path: Path) -> tuple[np.ndarray, np.ndarray]:
         UserError: the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            start, end = (np.asarray(file[key], dtype=np.float64) for key in ("start", "end"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path)
+        start, end = (arrays[key].astype(np.float64, casting="same_kind") for key in ("start", "end"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {error}. Train again, or resume the run by some steps.") from error
     if start.ndim != 2 or start.shape[1] != 3 or start.shape != end.shape or not np.isfinite([start, end]).all():
         raise UserError(f"{path} is damaged: two arrays of n points are wanted. Train again, or resume the run.")

@@ -27,9 +27,10 @@ from chimerax.core.errors import UserError
 from chimerax.core.tasks import Task
 
 from .failures import sentence_for
+from .messages import Message, message_of
 from .processes import Log, abandon, end_within, start
 from .wording import said_by
-from .worker_output import Message, lines_of, message_in, tail_of
+from .worker_output import lines_of, tail_of
 
 SECONDS_TO_SAVE = 120.0  # from the request to stop until a program is killed
 SECONDS_TO_QUIT = 10.0  # the same where ChimeraX ends
@@ -181,7 +182,7 @@ class BackgroundTask(Task):
         for line, is_whole in lines_of(process.stdout):
             if not reports:
                 self.tell("line", text=line.decode(errors="replace"))
-            message = message_in(line) if reports and is_whole else None
+            message = message_of(line) if reports and is_whole else None
             if message is None or message["event"] != "step":  # of these there are very many
                 output.write(line)
             if message is None:

@@ -43,7 +43,7 @@ def other_version_text(version: str | None) -> str:
 
 def leg_text(message: Mapping[str, object]) -> str:
     """ "leg 1 of 3, " on the way through several conformations, else ""."""
-    return f"leg {message['leg']} of {message['n_legs']}, " if "leg" in message else ""
+    return f"leg {message['leg']} of {message['n_legs']}, " if "leg" in message and "n_legs" in message else ""
 
 
 def atoms_table(atoms: Mapping[str, Any], whose: str, end: int) -> dict[str, str]:

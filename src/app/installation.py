@@ -15,9 +15,9 @@ from ..engine.maps.mrc_file import write_map
 from ..engine.options.option import command_line
 from ..engine.options.training import TRAINING
 from .background import BackgroundTask
+from .messages import Message
 from .settings import user_settings
 from .wording import said_by
-from .worker_output import Message
 from .worker_python import (
     OURS,
     PACKAGES,

@@ -25,6 +25,7 @@ from .alone import show_alone
 from .background import BackgroundTask
 from .course import atoms_table, checkpoint_text, leg_text, other_version_text, time_text, verdict_text
 from .markup import link, quoted, shortened, table
+from .messages import Message
 from .next_steps import next_steps
 from .places import free_folder
 from .riders import ATTRIBUTE, CONFIDENCE, FILE, Riders
@@ -32,7 +33,6 @@ from .runs import Run, open_command, runs_of
 from .settings import user_settings
 from .volumes import model_text
 from .wording import cannot_be_written, in_models, said_by
-from .worker_output import Message
 from .worker_python import environment, look_for_python, tell_how_to_install, worker_command
 
 _LONGEST_SAID, _MOST_SAID = 2000, 200  # characters of a note or warning, and how many of them
@@ -102,13 +102,12 @@ class CryoTransJob(BackgroundTask):
         self._maps, self._map_paths = dict(maps), list(maps)
         self._chosen_python = user_settings(session).python
         self._trained: Message | None = None  # the worker's last words
-        self._legs: list[Message] = []  # and those at the end of each leg
         self._framed: Message | None = None
+        self._legs: list[Message] = []  # those at the end of each leg
         self._weights: Path | None = None  # of the frames
-        self._started_with: Message = {}
+        self._started_with: Message = {"n_steps": 0, "n_frames": 0, "device": "an unknown device"}  # until it says
         self._version: str | None = None  # of the worker
-        self._models = run.models_by_file()
-        self._names = names_by_file(run.models())
+        self._models, self._names = run.models_by_file(), names_by_file(run.models())
         self._said: set[str] = set()  # by both programs, worth saying once
         self.checkpoints: list[Message] = []  # of the training, for who shows its course
         if not session.triggers.has_trigger(PROGRESS):
@@ -172,7 +171,7 @@ class CryoTransJob(BackgroundTask):
     def _take_up_start(self, message: Message) -> None:
         if text := other_version_text(self._version):
             self._take_up_warning({"text": text})
-        self._started_with = message
+        self._started_with = {**self._started_with, **message}
         self._status("training begins" if "n_steps" in message else "making frames")
 
     def _take_up_note(self, message: Message) -> None:
@@ -223,7 +222,7 @@ class CryoTransJob(BackgroundTask):
     @property
     def n_steps(self) -> int | None:
         """How many there may be."""
-        return self._started_with.get("n_steps")
+        return self._started_with["n_steps"] or None
 
     def _take_up_checkpoint(self, message: Message) -> None:
         self.checkpoints.append(message)

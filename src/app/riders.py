@@ -20,6 +20,7 @@ from chimerax.map import Volume
 from chimerax.map_series import MapSeries
 
 from ..engine.carrying.atoms import REACH, support
+from ..engine.files.array_file import read_arrays
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import read_map
 from .in_step import keep_in_step
@@ -121,11 +122,7 @@ class Riders:
             raise UserError(f"{self.name} has been closed meanwhile. {again}")
         if not len(self._atoms) == self._n == structure.num_atoms:
             raise UserError(f"{self.name} has got or lost atoms meanwhile. {again}")
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                coordinates, inside = content["coordinates"], content["support"]
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} cannot be read: {error}. Type the command again.") from error
+        coordinates, inside = read_carried(path)
         n_frames = series.number_of_times()
         if coordinates.shape != (n_frames, self._n, 3):
             raise UserError(f"{path} is not that of {self._n} atoms in {n_frames} frames. Type the command again.")
@@ -167,6 +164,24 @@ class Riders:
         """What the worker says, with the structure's name in place of its file's."""
         said = text.replace("the array support of the .npz file", f"the attribute {ATTRIBUTE}")
         return said.replace(FILE, self.name)
+
+
+def read_carried(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (n_frames, n, 3), x, y, z in Å, and support (n,) of the atoms that a worker has carried.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        arrays = read_arrays(path)
+        coordinates, inside = (
+            arrays[key].astype(np.float32, casting="same_kind") for key in ("coordinates", "support")
+        )
+        if not np.isfinite(coordinates).all() or inside.shape != coordinates.shape[1:2]:
+            raise ValueError("positions that are not numbers, or not of as many atoms")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {error}. Type the command again.") from error
+    return coordinates, inside
 
 
 def _replace_coordsets(structure: Any, frames: np.ndarray, originals: Any) -> None:

@@ -28,6 +28,8 @@ from chimerax.core.state import StateManager
 from chimerax.map import Volume
 
 from ..engine.errors import InputError
+from ..engine.files.patterns import read_json
+from ..engine.files.run_content import MODELS
 from ..engine.files.run_directory import FINAL_WEIGHTS, RUN_FILE, STATE_FILE, RunDirectory
 from ..engine.files.writing import write_atomically
 from .background import BackgroundTask
@@ -124,7 +126,7 @@ class Run:
             content = {**content, **self._present_leg(content["legs"])}
         try:
             _ = content["step"], content["device"]["asked"], content["initial"]["path"], content["target"]["path"]
-            _ = content["n_steps"], content["options"]["recipe"], content["options"]["initial_level"]
+            _ = content["n_steps"], content["state"], content["options"]["recipe"], content["options"]["initial_level"]
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{self.folder / RUN_FILE} lacks {error}: it was edited, or is another version's."
@@ -136,7 +138,7 @@ class Run:
         for number, leg in reversed(list(enumerate(legs, start=1))):
             with contextlib.suppress(InputError):
                 content = RunDirectory(self.folder / leg).read()
-                return {"leg": number, **{key: content.get(key) for key in ("step", "n_steps", "loss")}}
+                return {"leg": number, **{key: content.get(key) or 0 for key in ("step", "n_steps", "loss")}}
         return {"leg": 1, "step": 0, "n_steps": 0}
 
     @property
@@ -169,7 +171,7 @@ class Run:
     def models(self) -> dict[str, Any]:
         """What `write_models` noted; for a run of the programs, what run.json says of its maps."""
         with contextlib.suppress(OSError, ValueError):
-            return json.loads((self.initial_path.parent / "models.json").read_text(encoding="utf-8"))
+            return read_json(self.initial_path.parent / "models.json", MODELS)
         with contextlib.suppress(InputError, KeyError):
             content = self.content()
             described: dict[str, Any] = {key: _of_path(content[key]["path"]) for key in ("initial", "target")}

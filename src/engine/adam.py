@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_FASTEST = 1e37  # beyond, a step is no float any more
 _MEAN, _SQUARE = 0.9, 0.999  # how much of the running means is kept in a step
 
 
@@ -77,8 +78,11 @@ class Adam:
         Raises:
             KeyError, TypeError, ValueError: it is no such state, or of other parameters.
         """
+        rates = [float(group["lr"]) for group in state["param_groups"]]
+        if len(rates) != len(self._rates) or not all(0 <= rate <= _FASTEST for rate in rates):
+            raise ValueError("the optimiser's rates are none")
         self.restore_memory(state)
-        self._rates = [float(group["lr"]) for group in state["param_groups"]]
+        self._rates = rates
 
     def restore_memory(self, state: dict[str, Any]) -> None:
         """The running means of a `state`, the rates staying as they are."""
@@ -88,6 +92,8 @@ class Adam:
             means = {name: kept[name].detach().clone().to(parameters[place]) for name in ("exp_avg", "exp_avg_sq")}
             if any(mean.shape != parameters[place].shape for mean in means.values()):
                 raise ValueError("the optimiser's memory is of parameters of another shape")
+            if int(kept["step"]) < 1 or not all(bool(torch.isfinite(mean).all()) for mean in means.values()):
+                raise ValueError("the optimiser's memory is no number")
             taken[place] = {"step": int(kept["step"]), **means}
         self._state = taken
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 _OPEN, _CLOSE = "\ue000", "\ue001"
+_LONGEST = 200  # characters
 _NAMED = re.compile(f"{_OPEN}([a-z0-9_]+){_CLOSE}")
 
 
@@ -29,6 +30,12 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         return worded(self.marked, lambda name: name)
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of an error, in one line that is not too long: some quote all that they were given."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if len(lines[0]) <= _LONGEST else f"{lines[0][:_LONGEST]}…"
 
 
 def named(option: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.errors import InputError, named
+from ..engine.files.patterns import check
 from ..engine.files.run_directory import FINAL_WEIGHTS, GENERATED_MAP, PROGRAM, RUN_FILE, STATE_FILE, RunDirectory
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import read_map, write_map
@@ -146,6 +147,7 @@ class _Legs:
 
     def resume(self) -> None:
         """The first leg that is not finished, and those after it."""
+        self._check_it_says_enough()
         self._check_same_run()
         said, content = self._said, self._content
         first = next((number for number in range(1, self._n_legs + 1) if not self._is_done(number)), None)
@@ -268,6 +270,19 @@ class _Legs:
         made_all = content["options"].get("recipe") != "auto" and content.get("step", 0) >= n_steps
         has_ended = content.get("state") == "finished" or (made_all and (leg / STATE_FILE).is_file())
         return has_ended and (leg / FINAL_WEIGHTS).is_file()
+
+    def _check_it_says_enough(self) -> None:
+        content = self._content
+        map_of_it = {"level": float, "name": str, "sha256": (str, None)}
+        try:
+            check(content, {"arguments": {}, "device": {}, "initial": map_of_it, "targets": [map_of_it]})
+            if len(content["targets"]) != self._n_legs:
+                raise ValueError(f"{self._n_legs} legs, {len(content['targets'])} targets")
+        except ValueError as error:
+            raise InputError(
+                f"{self._whole / RUN_FILE} lacks what resuming needs ({error}): it was edited, or another version "
+                f"wrote it. Start a new run in another directory."
+            ) from error
 
     def _check_same_run(self) -> None:
         """Options given again on resuming must be those of the run."""

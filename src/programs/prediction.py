@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -30,6 +31,8 @@ from .stop_request import StopRequest
 
 if TYPE_CHECKING:
     from ..engine.carrying.prediction import Frame
+
+_MOST_TIMES_FINER = 64  # times as many voxels as the map that is put on the grid
 
 
 def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporter, stop: StopRequest) -> None:
@@ -266,10 +269,15 @@ def _on_the_grid_of_the_training(density_map: DensityMap, trained: dict[str, Any
     """The target as the training saw it: put on the grid of the initial map where it lies on another."""
     try:
         grid = trained["initial"]
+        if math.prod(grid["grid_shape"]) > _MOST_TIMES_FINER * density_map.density.size:
+            raise InputError(
+                f"The run says that its maps have {' x '.join(map(str, grid['grid_shape'][::-1]))} voxels, far more "
+                f"than {density_map.name}: is it of another map, or was its {RUN_FILE} edited? Resample the map first."
+            )
         empty = np.zeros(grid["grid_shape"], np.float32)
         place, size = tuple(grid["origin"]), tuple(grid["voxel_size"])
         onto = DensityMap(empty, size, header_origin=place, name=grid["name"])
-    except (KeyError, TypeError, ValueError):
+    except KeyError:  # of an earlier version
         return density_map
     density_map, resampled = on_grid_of(density_map, onto)
     if resampled:

@@ -103,7 +103,7 @@ def test_a_worker_that_nobody_listens_to_is_ended(session, run, home, pair, tmp_
     """Whatever goes wrong where its output is read."""
     pids = []
 
-    def broken(line, really=background.message_in):
+    def broken(line, really=background.message_of):
         message = really(line)
         if message is not None and message["event"] == "checkpoint" and message["step"] == 20:
             [job] = session.tasks.find_by_class(CryoTransJob)
@@ -111,7 +111,7 @@ def test_a_worker_that_nobody_listens_to_is_ended(session, run, home, pair, tmp_
             raise RuntimeError("a mistake of ours")
         return message
 
-    monkeypatch.setattr(background, "message_in", broken)
+    monkeypatch.setattr(background, "message_of", broken)
     folder = tmp_path / "run"
     words = SMALL.replace("steps 2", "steps 1000000 period 20")
     with pytest.raises(UserError, match="a mistake of ours"):

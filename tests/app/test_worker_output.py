@@ -12,9 +12,11 @@ import pytest
 
 from chimerax.cryotrans import __version__
 from chimerax.cryotrans.app import background, processes
-from chimerax.cryotrans.app.worker_output import LONGEST_LINE, lines_of, message_in, tail_of
+from chimerax.cryotrans.app.messages import message_of
+from chimerax.cryotrans.app.worker_output import LONGEST_LINE, lines_of, tail_of
 
-END = {"event": "end", "state": "stopped", "step": 0, "n_steps": 9, "loss": 0.5, "seconds": 0, "mass_outside": 0}
+END = {"event": "end", "state": "stopped", "text": "Stopped.", "step": 0, "n_steps": 9, "loss": 0.5, "seconds": 0.0}
+END["mass_outside"] = 0.0
 SMALL = "depth 2 width 8 w2Iter 2 device cpu frames 2 wait false"
 
 
@@ -133,7 +135,7 @@ def test_news_of_steps_are_left_out_where_nobody_takes_them_up(session, tmp_path
     ],
 )
 def test_garbage_is_no_message(session, line):
-    message = message_in(line)
+    message = message_of(line)
     assert message is None or message["event"] == "over"
 
 

@@ -309,7 +309,7 @@ def test_no_run_to_resume(tmp_path, capsys):
         (b"{}", "describes no run"),
         (b'{"options": 3}', "describes no run"),
         (b'{"options": {}}', "lacks what resuming needs"),
-        (b'{"options": {}, "initial": 1, "target": 2}', "lacks what resuming needs"),
+        (b'{"options": {}, "initial": 1, "target": 2}', "describes no run of this program: initial is 1"),
     ],
 )
 def test_a_damaged_run_file_is_said(broken_off, capsys, content, said):

@@ -34,7 +34,7 @@ def resume(
         raise UserError(f"All legs of the run in {run.folder} are finished. For more steps, start a new run.")
     done, n_steps = content["step"], steps if steps is not None else content["n_steps"]
     settled = content["options"]["recipe"] == "auto" and content["state"] == "finished"  # never of several legs
-    if settled and done != content["options"]["n_steps"]:
+    if settled and done != content["options"].get("n_steps"):
         raise UserError(
             f"The run in {run.folder} is finished: after {done} steps nothing improved any more. To go on with other "
             f"settings, start from its weights: cryotrans train … weights {quoted(run.folder / FINAL_WEIGHTS)}"

@@ -7,7 +7,6 @@ Kabsch, Acta Cryst. A34 (1978) 827, with equal weights and never a reflection.
 from __future__ import annotations
 
 import itertools
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..files.array_file import ALONE, read_arrays
 from ..maps.density_map import DensityMap
 
 REACH = 4.0  # Å; atoms farther than this from all density were not seen by the training
@@ -55,19 +55,23 @@ def read_atoms(path: str | Path) -> Atoms:
         InputError: there is no such file, it is of another kind, or its arrays do not fit.
     """
     try:
-        content = np.load(path, allow_pickle=False)
-        arrays = {"coordinates": content} if isinstance(content, np.ndarray) else dict(content)
+        arrays = read_arrays(Path(path))
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}: check its name and folder.") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, IsADirectoryError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as .npy or .npz: wanted is {_CONTENT}.") from error
+    if ALONE in arrays:
+        arrays = {"coordinates": arrays[ALONE]}
     if not set(arrays) <= {"coordinates", "bonds", "groups"} or "coordinates" not in arrays:
         raise InputError(f"{path} holds {', '.join(arrays) or 'nothing'}: wanted is {_CONTENT}.")
     coordinates, groups = arrays["coordinates"], arrays.get("groups")
     bonds = arrays.get("bonds", np.empty((0, 2), np.int64))
     n = len(coordinates) if coordinates.ndim else 0
-    fits = coordinates.shape == (n, 3) and coordinates.dtype.kind in "fiu" and np.isfinite(coordinates).all()
-    fits = fits and bonds.shape == (len(bonds), 2) and bonds.dtype.kind in "iu"
+    fits = bool(coordinates.shape == (n, 3) and coordinates.dtype.kind in "fiu")
+    with np.errstate(over="ignore"):  # longer numbers than ours
+        positions = coordinates[:, ::-1].astype(np.float64) if fits else coordinates
+    fits = fits and bool(np.isfinite(positions).all())
+    fits = fits and bonds.ndim == 2 and bonds.shape[1] == 2 and bonds.dtype.kind in "iu"
     fits = fits and (groups is None or (groups.shape == (n,) and groups.dtype.kind in "iu"))
     if not fits or (bonds.size and (bonds.min() < 0 or bonds.max() >= n)):
         found = ", ".join(f"{name} {array.shape} of {array.dtype}" for name, array in arrays.items())
@@ -75,7 +79,7 @@ def read_atoms(path: str | Path) -> Atoms:
     if n == 0:
         raise InputError(f"{path} holds no atoms. Give one that has some.")
     whole = None if groups is None else groups.astype(np.int64)
-    return Atoms(coordinates[:, ::-1].astype(np.float64), bonds.astype(np.int64), whole)
+    return Atoms(positions, bonds.astype(np.int64), whole)
 
 
 def support(positions: Positions, density_map: DensityMap, level: float) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, named
+from ..errors import InputError, first_line, named
 from ..files.writing import write_atomically
 from .atoms import Pairs, Positions
 
@@ -88,10 +88,11 @@ def read_model(path: str | Path) -> Model:
         if content[:2] == b"\x1f\x8b":  # gemmi's own unpacking takes a truncated file for a whole one
             content = gzip.decompress(content)
         # Parts of a chain, such as its waters, stay where the file has them: else atoms would change their order.
-        structure = _structure_of_cif(gemmi, content) if is_cif else gemmi.read_pdb_string(content)
-    except (RuntimeError, ValueError, OSError, EOFError, zlib.error) as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path.name} cannot be read ({why}). Save it or copy it again.") from error
+        structure = _structure_of_cif(gemmi, content) if is_cif else gemmi.read_pdb_string(_in_ascii(content))
+        if not content.isascii():
+            _check_names(structure)
+    except (RuntimeError, ValueError, IndexError, OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path.name} cannot be read ({first_line(error)}). Save it or copy it again.") from error
     n_left_out = max(0, len(structure) - 1)
     while len(structure) > 1:
         del structure[len(structure) - 1]
@@ -110,6 +111,21 @@ def read_model(path: str | Path) -> Model:
     chains, residues, codes, residue_of = (np.array(column) for column in list(zip(*rows))[:4])
     suffix = ".cif" if is_cif else ".pdb"
     return Model(structure, suffix, path.name, positions, chains, residues, codes, residue_of, n_left_out)
+
+
+def _in_ascii(content: bytes) -> bytes:
+    """Columns are counted in bytes: what is not ASCII, as in an author's name, becomes a question mark for each."""
+    return content if content.isascii() else content.decode("ascii", "replace").replace("\ufffd", "?").encode()
+
+
+def _check_names(structure: Any) -> None:
+    """
+    Raises:
+        UnicodeDecodeError: a name of an atom, residue or chain is cut within a letter or not UTF-8.
+    """
+    for model in structure:
+        for chain, residue, _, atom in _atoms(model):
+            _ = chain.name, residue.name, str(residue.seqid), atom.name, atom.altloc
 
 
 def _structure_of_cif(gemmi: Any, content: bytes) -> Any:
@@ -245,7 +261,7 @@ def rigid_groups(model: Model, rigid: str) -> NDArray[np.int64]:
 
 
 def _in_zone(model: Model, part: str, rigid: str) -> NDArray[np.bool_]:
-    match = re.fullmatch(r"([^\s:]+)(?::(-?\d+)([A-Za-z]?)(?:-(-?\d+)([A-Za-z]?))?)?", part)
+    match = re.fullmatch(r"([^\s:]+)(?::(-?\d{1,9})([A-Za-z]?)(?:-(-?\d{1,9})([A-Za-z]?))?)?", part)
     if not match:
         raise InputError(
             f"The zones {rigid!r} ({named('rigid')}) cannot be read: wanted is residue, chain, or chains and "

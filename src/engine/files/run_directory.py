@@ -29,8 +29,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import InputError, named
+from ..errors import InputError, first_line, named
 from . import lock
+from .patterns import check, parsed
+from .run_content import LEG, RUN
 from .writing import remove, unfinished, write_atomically
 
 PROGRAM = "CryoTRANS for ChimeraX"  # `program` in run.json
@@ -46,7 +48,6 @@ _OWN_FILES = re.compile(
     r"|domains\.json|(displacement|volume_change|strain|residual|witness|confidence|domains|generated)\.mrc"
     r"|(without_partner|initial_mask|target_mask)\.mrc"
 )
-_LEG = re.compile(r"leg_\d+")
 _UNFINISHED_FILES = unfinished(_OWN_FILES)
 _LOCK_TRIES, _SECONDS_BETWEEN_TRIES = 5, 0.1
 
@@ -158,11 +159,17 @@ class RunDirectory:
                 f"({named('directory')})."
             )
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = parsed(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read ({error}). Start afresh in another directory.") from error
-        if not isinstance(content, dict) or not isinstance(content.get("options"), dict):
-            raise InputError(f"{path} describes no run of this program. Start afresh in another directory.")
+            raise InputError(
+                f"{path} cannot be read ({first_line(error)}). Start afresh in another directory."
+            ) from error
+        try:
+            check(content, RUN)
+        except ValueError as error:
+            raise InputError(
+                f"{path} describes no run of this program: {error}. Start afresh in another directory."
+            ) from error
         return content
 
     def weights(self, checkpoint: str = "best") -> Path:
@@ -275,15 +282,14 @@ class RunDirectory:
         for path in self._files(_OWN_FILES):
             (own if path.name in names else others).append(path)
         legs = self._legs() if names else []
-        for path in filter(Path.is_dir, self._files(_LEG)):
+        for path in filter(Path.is_dir, self._files(LEG)):
             of_leg = RunDirectory(path)._present()
             (own if path in legs else others).extend(of_leg[0])
             others += of_leg[1]
         return own, others
 
     def _legs(self) -> list[Path]:
-        legs = self.read().get("legs", [])
-        return [self.path / leg for leg in legs if isinstance(leg, str) and _LEG.fullmatch(leg)]
+        return [self.path / leg for leg in self.read().get("legs", [])]
 
     def clear(self) -> None:
         """Remove the files of the run that is here, and those alone.

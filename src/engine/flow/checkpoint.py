@@ -8,6 +8,7 @@ the kind of flow and the tensors of each of their parts.  Files are read with `w
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Mapping
@@ -17,13 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError, named
+from ..errors import InputError, first_line, named
 from ..files.writing import write_atomically
 from .domains import CombinedField, DomainField, LayeredField, SymmetricField
 from .symmetry import Symmetry
 from .velocity import Field, VelocityField
 
 _PREFIX = "v."
+_ORTHOGONAL = 1e-3  # how far from it a rotation may be
+_MOST_TURNS = 120  # of the largest group
+_DEEPEST = 10  # dicts within dicts; those of a recipe's state are half of it
 _FLOW_OF = {DomainField: "domains", SymmetricField: "network", CombinedField: "both", LayeredField: "layers"}
 
 
@@ -101,7 +105,7 @@ def field_of_state(content: Mapping[str, Any], name: str = "The saved state") ->
     if "flow" not in content:
         return _network(content, name)
     try:
-        symmetry = Symmetry(**content["symmetry"]) if "symmetry" in content else None
+        symmetry = _symmetry(content["symmetry"]) if "symmetry" in content else None
         network: Any = _network(content["network"], name) if "network" in content else None
         if network is not None and symmetry is not None:
             network = SymmetricField(network, symmetry)
@@ -112,17 +116,40 @@ def field_of_state(content: Mapping[str, Any], name: str = "The saved state") ->
         if content["flow"] == "both" and domains is not None and network is not None:
             return CombinedField(domains, network)
         field = found[content["flow"]]
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise InputError(f"{name} holds no flow of this program ({error}). Name a file that training wrote.") from error
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise InputError(
+            f"{name} holds no flow of this program ({first_line(error)}). Name a file that training wrote."
+        ) from error
     if field is None:
         raise InputError(f"{name} holds no flow of this program. Name a file that training wrote.")
     return field
 
 
 def _domains(tensors: Mapping[str, Tensor], symmetry: Symmetry | None) -> DomainField:
-    domains = DomainField(tensors["centres"], tensors["spread"], tensors["arm"], symmetry)
-    domains.load_state_dict(tensors)
+    kept = {name: tensors[name].float() for name in tensors}  # all of one kind, as the points will be
+    centres, spread, arm = (kept[name] for name in ("centres", "spread", "arm"))
+    if not (centres.ndim == 2 and len(centres) and centres.shape[1] == 3 and _is_length(spread) and _is_length(arm)):
+        raise ValueError("its domains have no centres or no extent")
+    domains = DomainField(centres, spread, arm, symmetry)
+    domains.load_state_dict(kept)
     return domains
+
+
+def _is_length(value: Tensor) -> bool:
+    return value.ndim == 0 and 0 < float(value) < math.inf
+
+
+def _symmetry(content: Mapping[str, Any]) -> Symmetry:
+    symmetry = Symmetry(**content)
+    turns, centre, n = symmetry.rotations, symmetry.centre, len(symmetry.rotations)
+    fits = (
+        isinstance(symmetry.name, str) and turns.shape == (n, 3, 3) and centre.shape == (3,) and 1 <= n <= _MOST_TURNS
+    )
+    if not fits or not turns.is_floating_point() or not bool(torch.isfinite(centre).all()):
+        raise ValueError("its symmetry is none")
+    if not torch.allclose(turns @ turns.mT, torch.eye(3).to(turns), atol=_ORTHOGONAL):
+        raise ValueError("its symmetry is no rotation")
+    return symmetry
 
 
 def _network(content: Mapping[str, Any], name: str) -> VelocityField:
@@ -194,7 +221,24 @@ def _load(path: Path, what: str, way_out: str) -> dict[str, Any]:
         raise InputError(
             f"{path} is not a {what}: it holds a {type(content).__name__}, wanted is a state dict. {way_out}"
         )
+    if not _is_plain(content, path.stat().st_size):
+        raise InputError(f"{path} is not a {what}: it holds tensors that are larger than the file. {way_out}")
     return content
+
+
+def _is_plain(content: Any, n_bytes: int, depth: int = 0) -> bool:
+    """Whether all is numbers, words and tensors in dicts and lists, none of which claims more than a file of this size.
+
+    A few bytes can be called a tensor of any shape, all of whose values are the same one; what computes with it takes
+    the memory of them all.
+    """
+    if isinstance(content, Tensor):
+        plain = content.layout == torch.strided and content.device.type == "cpu" and not content.is_quantized
+        return plain and content.numel() * content.element_size() <= n_bytes
+    if isinstance(content, (dict, list, tuple)) and depth < _DEEPEST and len(content) <= n_bytes:
+        values = [*content, *content.values()] if isinstance(content, dict) else content
+        return all(_is_plain(value, n_bytes, depth + 1) for value in values)
+    return content is None or isinstance(content, (bool, int, float, str))
 
 
 def _layers(content: Mapping[Any, Any]) -> list[Tensor] | None:

@@ -7,7 +7,6 @@ z in Å in the frame of the initial map's file; a turn is counter-clockwise to w
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -15,7 +14,8 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, first_line
+from ..files.patterns import count, read_json, vector
 from ..files.writing import write_atomically
 from .rigid_domains import RigidDomains
 
@@ -24,6 +24,13 @@ WATERS = ("HOH", "WAT", "DOD")  # residues that belong to no domain: each would 
 COLORS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#eeca3b", "#9d755d", "#ff9da6", "#7f7f7f")
 _SHORTEST_RUN = 4  # residues; fewer between two of one domain are taken for noise at its border
 _NEXT = 2  # residues whose numbers differ by more do not follow each other in the chain
+_ROW = {
+    "domain": count,
+    "relative_to": (count, None),
+    "hinge": (vector, None),
+    **dict.fromkeys(("share", "misfit", "angle", "shift"), float),
+    **dict.fromkeys(("centre", "axis", "point"), vector),
+}
 _LITTLE = 0.05  # Å; what is less is written as 0
 
 Vector = tuple[float, float, float]
@@ -107,12 +114,14 @@ def read_rows(path: Path) -> list[DomainRow]:
         InputError: it is missing, damaged or of another kind.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rows = [_row(found) for found in content["domains"]]
+        content = read_json(path, {"domains": [_ROW]})
+        rows = [DomainRow(**{key: _read(found[key]) for key in DomainRow._fields}) for found in content["domains"]]
         if not rows or [row.domain for row in rows] != list(range(1, len(rows) + 1)):
             raise ValueError("its domains are not numbered from 1")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read ({error}). Train again, or resume the run by some steps.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read ({first_line(error)}). Train again, or resume the run by some steps."
+        ) from error
     return rows
 
 
@@ -213,19 +222,11 @@ def _runs(chains: Sequence[str], domains: NDArray[np.int64]) -> list[tuple[int, 
     return list(zip(starts, [*starts[1:], n]))
 
 
-def _row(found: dict[str, Any]) -> DomainRow:
-    vectors = {key: None if found[key] is None else _vector(found[key]) for key in ("centre", "axis", "point", "hinge")}
-    numbers = {key: float(found[key]) for key in ("share", "misfit", "angle", "shift")}
-    if None in (vectors["centre"], vectors["axis"], vectors["point"]):
-        raise ValueError("a centre or an axis is missing")
-    if not all(math.isfinite(value) for value in numbers.values()):
-        raise ValueError("a value is not a number")
-    relative = None if found["relative_to"] is None else int(found["relative_to"])
-    return DomainRow(domain=int(found["domain"]), relative_to=relative, **numbers, **vectors)  # type: ignore[arg-type]
+def _read(value: Any) -> Any:
+    """As the row has it: a place is a list in the file."""
+    return tuple(float(each) for each in value) if isinstance(value, list) else value
 
 
 def _vector(values: Any) -> Vector:
     x, y, z = (float(value) for value in values)
-    if not all(math.isfinite(value) for value in (x, y, z)):
-        raise ValueError("a place is not a number")
     return x, y, z

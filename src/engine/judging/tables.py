@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..files.writing import write_atomically
 from .measures import Measures
 
@@ -92,7 +92,7 @@ def _read(path: Path) -> tuple[list[str], list[list[float]]]:
     try:
         header, *lines = csv.reader(path.read_text(encoding="utf-8").splitlines())
         rows = [[float(word) if word else math.nan for word in line] for line in lines]
-        if any(len(row) != len(header) or not float(row[0]).is_integer() for row in rows):
+        if not header or any(len(row) != len(header) or not float(row[0]).is_integer() for row in rows):
             raise ValueError("a line has not the numbers that the first one names")
     except (OSError, ValueError, csv.Error) as error:
         raise _damaged(path, error) from error
@@ -100,4 +100,4 @@ def _read(path: Path) -> tuple[list[str], list[list[float]]]:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} cannot be read ({error}). Remove it, or start afresh in another directory.")
+    return InputError(f"{path} cannot be read ({first_line(error)}). Remove it, or start afresh in another directory.")

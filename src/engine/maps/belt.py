@@ -90,6 +90,7 @@ def _joined(core: NDArray[np.bool_], more: NDArray[np.bool_]) -> NDArray[np.bool
 def _detail(density_map: DensityMap) -> Array:
     """How much the density varies within a few ångström, in units of the density, (nz, ny, nx)."""
     density = np.maximum(density_map.density, 0)
+    density = density / max(float(density.max()), np.finfo(np.float32).tiny)  # of any unit, it can be squared
     fine = density - _blurred(density, density_map, _FINE)
     level = np.maximum(_blurred(density, density_map, _ROUND), _FAINT * float(density.max()))
     return np.asarray(np.sqrt(np.maximum(_blurred(fine * fine, density_map, _ROUND), 0)) / level)

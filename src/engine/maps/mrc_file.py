@@ -19,6 +19,7 @@ import io
 import math
 import os
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -57,6 +58,7 @@ _SIGNATURES = {
 }
 _PIECE = 1 << 24  # bytes
 _NEVER_TOO_MUCH = 1 << 28  # bytes; for less the system is not asked, and what a header claims may not be there
+_MOST_UNPACKED, _TIMES_PACKED = 1 << 26, 10_000  # bytes, and of the file's own; no map of a molecule packs so well
 _COPY_AGAIN = "Copy or download it again."
 _Path = Union[str, "os.PathLike[str]"]
 
@@ -76,7 +78,7 @@ def read_map(path: _Path) -> DensityMap:
     with _opened(path) as stream:
         header = _read_header(stream, name)
         _check_is_one_volume(header, name)
-        stored = _read_values(stream, header, name)  # (sections, rows, columns)
+        stored = _read_values(stream, header, name, _most_unpacked(path))  # (sections, rows, columns)
     _check_is_finite(stored, name)
     notes: list[str] = []
     axes = _axis_order(header, notes, name)  # where z, y, x are among sections, rows, columns
@@ -216,12 +218,25 @@ def _check_is_one_volume(header: Any, name: str) -> None:
         )
 
 
-def _read_values(stream: BinaryIO, header: Any, name: str) -> np.ndarray:
+def _most_unpacked(path: _Path) -> int:
+    """Bytes to which a file may unpack: a thousand can be made to stand for gigabytes."""
+    size = 0  # of a pipe too, and what comes through it is not asked
+    with contextlib.suppress(OSError):
+        size = os.stat(path).st_size
+    return max(_MOST_UNPACKED, _TIMES_PACKED * size) if size else sys.maxsize
+
+
+def _read_values(stream: BinaryIO, header: Any, name: str, most: int) -> np.ndarray:
     """The values as they are stored: (sections, rows, columns)."""
     sides, dtype = header[_SIDES].item(), _value_dtype(header)
     n_bytes = math.prod(sides) * dtype.itemsize
     n_skipped = max(0, int(header.nsymbt))
-    content = _read_at_most(stream, n_skipped + n_bytes, lambda: _check_room(header, name))
+    content = _read_at_most(stream, min(n_skipped + n_bytes, most), lambda: _check_room(header, name))
+    if len(content) == most < n_skipped + n_bytes:
+        raise InputError(
+            f"{name} unpacks to more than {_TIMES_PACKED:,} times its size, as no map of a molecule does. "
+            "If it is meant so, unpack it first (gunzip, bunzip2)."
+        )
     # Headers of some old EMDB entries promise symmetry operators that are not there: then the values are all there is.
     n_skipped = 0 if len(content) == n_bytes else n_skipped
     if len(content) < n_skipped + n_bytes:

@@ -81,6 +81,9 @@ class Option:
             raise InputError(
                 f"The {self.spoken} ({named(name)}) must be one of {', '.join(self.choices)}, not {value!r}."
             )
+        if self.kind in (int, float) and (isinstance(value, bool) or not isinstance(value, (int, self.kind))):
+            what = "a whole number" if self.kind is int else "a number"
+            raise InputError(f"The {self.spoken} ({named(name)}) must be {what}, not {value!r}.")
         if self.kind in (int, float) and not self._is_within(value):
             raise InputError(
                 f"The {self.spoken} ({named(name)}) must be {self._bounds_text(value)}, not {_number(value)}."

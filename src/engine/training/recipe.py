@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..docking.partners import Part, partner_text
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.deformation import deformation
 from ..flow.domains import CombinedField, DomainField, LayeredField
@@ -38,6 +38,7 @@ from ..maps.segments import Segments
 from ..options.training import TrainingOptions
 from .docked_starts import DockedStarts, Docking, without_parts
 from .rivals import rival_of, rival_text
+from .saved_state import check_recipe, first_losses, parts_of
 from .starts import Start, starts_of
 from .training import Training
 
@@ -215,18 +216,19 @@ class AutoTraining:
         try:
             self.step, self._ended = int(state["step"]), list(state["ended"])
             self._docked = list(state["docked"])
-            if parts := [Part.of_state(part) for part in state["without_partner"]]:
+            check_recipe(state, len(self.stages), len(self._starts))
+            if parts := parts_of(state, self._maps[0].grid_shape):
                 self._leave_out(parts)
             before = int(state["stage_losses"])
-            self._losses = state["losses"][:before].tolist()
+            self._losses = first_losses(state["losses"], before)
             stage = int(state["stage"])  # one beyond the last where all is done
             self._begin(min(stage, len(self.stages) - 1), field_of_state(state["velocity"]))
             self._stage = stage
             self.notes.clear()
             of_stage = {**state, "step": state["stage_step"], "losses": state["losses"][before:]}
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
             raise InputError(
-                f"The saved state does not fit this run ({error}). Start afresh in another directory."
+                f"The saved state does not fit this run ({first_line(error)}). Start afresh in another directory."
             ) from error
         self._training.restore(of_stage)
 

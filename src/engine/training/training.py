@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..adam import Adam
 from ..docking.partners import Part
-from ..errors import InputError, named
+from ..errors import InputError, first_line, named
 from ..flow.checkpoint import field_of_state, state_of_field
 from ..flow.integration import displacement
 from ..flow.velocity import Field
@@ -35,6 +35,7 @@ from .loss import (
     squared_difference,
     transport_loss,
 )
+from .saved_state import first_losses
 
 _ADAM_EPSILON = 1e-8
 
@@ -190,10 +191,10 @@ class Training:
             self.velocity.load_state_dict(field_of_state(state["velocity"]).state_dict())
             self._optimiser.restore(state["optimizer"])
             self.step = int(state["step"])
-            self._losses = state["losses"][: self.step].tolist()
+            self._losses = first_losses(state["losses"], self.step)
         except (KeyError, IndexError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise InputError(
-                f"The saved state does not fit this run ({error}). Start afresh in another directory."
+                f"The saved state does not fit this run ({first_line(error)}). Start afresh in another directory."
             ) from error
         self._waiting.clear()
 

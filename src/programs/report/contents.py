@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.errors import InputError
+from ...engine.errors import InputError, first_line
 from ...engine.files.map_names import names_by_file
+from ...engine.files.patterns import read_json
+from ...engine.files.run_content import MODELS
 from ...engine.files.run_directory import LOSS_FILE, RunDirectory
 from ...engine.judging.measures import Measures
 from ...engine.judging.tables import FSC_FILE, METRICS_FILE, read_fsc, read_metrics
@@ -57,9 +59,21 @@ class Run(NamedTuple):
 def names_of_models(run: RunDirectory) -> dict[str, str]:
     """What the user calls the maps, by the files that ChimeraX has made of them for a run; {} of a run from files."""
     for folder in (run.path, run.path.parent):  # a leg's run lies in that of all legs
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            return names_by_file(json.loads((folder / "maps" / "models.json").read_text(encoding="utf-8")))
+        with contextlib.suppress(OSError, ValueError):
+            return names_by_file(read_json(folder / "maps" / "models.json", MODELS))
     return {}
+
+
+def read_losses(path: Path) -> list[float]:
+    """What `RunDirectory.write_losses` wrote.
+
+    Raises:
+        InputError: it cannot be read, or is no such file.
+    """
+    try:
+        return [float(line) for line in path.read_text(encoding="utf-8").split()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({first_line(error)}). Remove it, or train again.") from error
 
 
 def read_run(run: RunDirectory, initial: DensityMap, step: int | None) -> Run:
@@ -67,7 +81,7 @@ def read_run(run: RunDirectory, initial: DensityMap, step: int | None) -> Run:
     if not rows:
         raise InputError(f"{METRICS_FILE} is empty")
     frequencies, curves = read_fsc(run / FSC_FILE)
-    losses = [float(line) for line in (run / LOSS_FILE).read_text(encoding="utf-8").split()]
+    losses = read_losses(run / LOSS_FILE)
     steps = [row.step for row in rows]
     shown = steps.index(step) if step in steps else best_checkpoint(rows)
     lonely = [str(part["text"]) for part in content.get("without_partner") or []]

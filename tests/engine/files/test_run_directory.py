@@ -79,13 +79,24 @@ def test_a_run_of_a_version_that_names_no_files_can_be_replaced(tmp_path):
 
 
 def test_legs_go_with_their_run_and_others_stay(tmp_path):
-    run = _fill(tmp_path, files=["run.json"], legs=["leg_1", "leg_2", "../leg_9"])
+    run = _fill(tmp_path, files=["run.json"], legs=["leg_1", "leg_2"])
     _fill(tmp_path / "leg_1", "net.pt", "generated.mrc", files=["net.pt", "generated.mrc"])
     _fill(tmp_path / "leg_2", "net.pt", "mine.txt", files=["net.pt"])
     with run.made(overwrite=True):
         pass
     assert _left(tmp_path) == ["leg_2/mine.txt"]
     assert not (tmp_path / "leg_1").exists()
+
+
+def test_a_leg_that_lies_elsewhere_is_no_run_and_nothing_is_removed(tmp_path):
+    run = _fill(tmp_path / "run", files=["run.json"], legs=["leg_1", "../leg_9"])
+    _fill(tmp_path / "leg_9", "net.pt", files=["net.pt"])
+    before = _left(tmp_path)
+    with pytest.raises(InputError, match=r"legs is '\.\./leg_9'"):
+        run.flow()
+    with pytest.raises(InputError, match=r"holds run\.json that a new run would replace"):
+        run.check_free(overwrite=True)
+    assert _left(tmp_path) == before
 
 
 def test_a_folder_with_the_name_of_a_leg_is_the_users(tmp_path):
