@@ -201,11 +201,15 @@ class _Keeper:
     def finish(self, in_haste: bool = False) -> None:
         """The last save, and what to do next; without the conclusion of a run that is to be resumed, if in haste."""
         state = self.last_state()
+        concludes = self._content["reports"] and not (in_haste and state == "stopped")
+        self._content["concluded"] = not concludes  # one that is killed meanwhile concludes when it is resumed
         self.save(state, weights=FINAL_WEIGHTS)
-        if self._content["reports"] and not (in_haste and state == "stopped"):
+        if concludes:
             if state == "finished":
                 self._ask_witness()
             self._conclude()
+            self._content["concluded"] = True
+            self._run.write(self._content)
         training, path = self._training, self._run.path
         text = f"{FINAL_WEIGHTS} is in {path}."
         outside = self._content["mass_outside"]
