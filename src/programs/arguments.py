@@ -14,7 +14,7 @@ from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
 
 _NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_ALTERNATIVES = (("frames", "times"), ("model", "atoms"))
+ALTERNATIVES = (("frames", "times"), ("model", "atoms"))
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,7 +69,7 @@ def flag_in(options: Mapping[str, Option]) -> Callable[[str], str]:
 
 def _add(parser: argparse.ArgumentParser, options: Mapping[str, Option], required: Sequence[str] = ()) -> None:
     exclusive: dict[str, Any] = {}
-    for names in _ALTERNATIVES:
+    for names in ALTERNATIVES:
         if options.keys() >= set(names):
             exclusive |= dict.fromkeys(names, parser.add_mutually_exclusive_group())
     for name, about in options.items():

@@ -1,14 +1,14 @@
 """The folder of many pairs, and the table of what became of them.
 
-    pairs.csv        the pairs as they were checked, with whole paths
-    config.yaml      what Snakemake is told
-    pairs/NAME/      the run of a pair, as run_directory.py lists its files, and
-        frames/      its trajectory
-        result.json  what became of it; written last
-        thumbnail.png
-    logs/NAME.log, benchmarks/NAME.tsv
-    table.csv        one line a pair, the best verdicts first
-    report.html      the same to look at
+pairs.csv        the pairs as they were checked, with whole paths
+config.yaml      what Snakemake is told
+pairs/NAME/      the run of a pair, as run_directory.py lists its files, and
+    frames/      its trajectory
+    result.json  what became of it; written last
+    thumbnail.png
+logs/NAME.log, benchmarks/NAME.tsv
+table.csv        one line a pair, the best verdicts first
+report.html      the same to look at
 """
 
 from __future__ import annotations
@@ -93,12 +93,19 @@ def read_table(path: Path) -> list[Outcome]:
         header, *lines = csv.reader(io.StringIO(text, newline=""))
         if tuple(header) != Outcome._fields or any(len(line) != len(header) for line in lines):
             raise ValueError("its columns are not those of this version")
-        outcomes = [Outcome(*line[:5], *(float(word) if word else math.nan for word in line[5:])) for line in lines]
+        outcomes = [_outcome(line[:5], [float(word) if word else math.nan for word in line[5:]]) for line in lines]
         if any(outcome.verdict not in VERDICTS for outcome in outcomes):
             raise ValueError("it has a verdict that is none")
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read ({error}). Run cryotrans-batch again, which writes it anew.") from error
+        raise InputError(
+            f"{path} cannot be read ({error}). Run cryotrans-batch again, which writes it anew."
+        ) from error
     return outcomes
+
+
+def _outcome(words: list[str], numbers: list[float]) -> Outcome:
+    name, verdict, said, initial, target = words
+    return Outcome(name, verdict, said, initial, target, *numbers)
 
 
 def _text(value: str | float) -> str:

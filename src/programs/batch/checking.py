@@ -16,11 +16,11 @@ from ...engine.maps.density_map import DensityMap
 from ...engine.maps.inspection import check_points
 from ...engine.maps.mrc_file import read_map
 from ...engine.maps.preparation import above_level, suggestion
-from ...engine.options.option import options_of
 from ...engine.options.prediction import PredictionOptions
-from ...engine.options.training import TRAINING, TrainingOptions, check_together, training_options
+from ...engine.options.training import check_together, training_options
 from ...engine.outlook import outlook_of
-from .columns import MEMORY, MINUTES, NAME, OWN, titled
+from ..arguments import ALTERNATIVES
+from .columns import MEMORY, MINUTES, NAME, titled
 from .pairs import Faults, Row, read_lines, row_of
 from .run_of_pair import difference
 
@@ -61,9 +61,10 @@ def checked_table(table: Path, results: Path) -> Checked:
     for row in rows:
         run = RunDirectory(folder_of_pair(results, row.name))
         if row.name and run.holds_run():
-            different = difference(run, row)
+            different = "" if row.faulty else difference(run, row)
             if different:
-                faults.add(row.line, f"{run.path} holds a run {different}: give this line another name, or move it away.")
+                way_out = "give this line another name, or move that folder away"
+                faults.add(row.line, f"{run.path} holds a run {different}: {way_out}.")
     if faults.found:
         raise InputError(_faults_text(table, sorted(set(faults.found))))
     return Checked(rows, resources)
@@ -79,32 +80,25 @@ def _faults_text(table: Path, found: list[tuple[int, str]]) -> str:
 
 def _check_options(row: Row, faults: Faults) -> None:
     said = row.training
-    missing = [name for name in OWN if name not in said and titled(name) not in " ".join(_told(row, faults))]
     needed = () if said.get("recipe") == "auto" else ("n_steps", "period")
-    for name in [*missing, *(name for name in needed if name not in said)]:
-        if not name.endswith("level"):  # of which is said more with the map at hand
-            why = "" if name in OWN else f", which {titled('recipe')} {said.get('recipe')} needs"
-            faults.add(row.line, f"{titled(name)} is missing{why}.")
+    for name in filter(row.missing, ("initial_map", "target_map")):
+        faults.add(row.line, f"{titled(name)} is missing.")
+    for name in filter(row.missing, needed):
+        faults.add(row.line, f"{titled(name)} is missing, which {titled('recipe')} {said.get('recipe')} needs.")
     for key in (MEMORY, MINUTES):
         if key in row.cells and not row.cells[key].isdecimal():
             faults.add(row.line, f"“{key}” must be a whole number, not {row.cells[key]!r}.")
-    if len(_told(row, faults)):
+    if row.faulty or any(map(row.missing, needed)):
         return
     try:
-        chosen = {"initial_level": 0.0, "target_level": 0.0, **said}
-        check_together({name: value for name, value in chosen.items() if name in TRAINING})
-        training_options(chosen)
-        PredictionOptions(initial_map="", directory="", **row.prediction)
-        if "frames" in row.prediction and "times" in row.prediction:
-            raise InputError(f"{named('frames')} and {named('times')} cannot be used together: give one of the two.")
-        if "model" in row.prediction and "atoms" in row.prediction:
-            raise InputError(f"{named('model')} and {named('atoms')} cannot be used together: give one of the two.")
+        check_together(said)
+        training_options({"initial_level": 0.0, "target_level": 0.0, **said})
+        PredictionOptions(**row.prediction)
+        for one, other in ALTERNATIVES:
+            if one in row.prediction and other in row.prediction:
+                raise InputError(f"{named(one)} and {named(other)} cannot be used together: give one of the two.")
     except InputError as error:
         faults.add(row.line, error)
-
-
-def _told(row: Row, faults: Faults) -> list[str]:
-    return [text for line, text in faults.found if line == row.line]
 
 
 def _check_names(rows: Iterable[Row], faults: Faults) -> None:
@@ -145,7 +139,7 @@ def _check_level(row: Row, key: str, density_map: DensityMap, faults: Faults, fo
     option = f"{key}_level"
     level = row.training.get(option)
     if level is None:
-        if titled(option) not in " ".join(_told(row, faults)):
+        if row.missing(option):
             faults.add(row.line, f"{titled(option)} is missing. {suggestion(density_map, titled(option))}")
         return
     try:
@@ -188,6 +182,3 @@ def _check_files(rows: Iterable[Row], faults: Faults) -> None:
                     models[path] = worded(error.marked, titled)
             if models[path]:
                 faults.add(row.line, models[path])
-
-
-_ = options_of, TrainingOptions

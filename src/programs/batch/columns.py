@@ -51,7 +51,7 @@ def _columns() -> dict[str, Column]:
                 continue
             title = OWN.get(name, about.flags[-1].lstrip("-"))
             before = columns.get(plain(title), Column(title, name, about))
-            columns[plain(title)] = before._replace(**{"trains" if is_training else "predicts": True})
+            columns[plain(title)] = before._replace(trains=True) if is_training else before._replace(predicts=True)
     return columns
 
 

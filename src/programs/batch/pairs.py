@@ -35,6 +35,7 @@ class Row(NamedTuple):
         name: of the pair.
         cells: as they stand, by the keys of COLUMNS; whole paths.
         training, prediction: what the programs are told, by the names of the options.
+        faulty: options whose cells could not be read.
     """
 
     line: int
@@ -42,6 +43,11 @@ class Row(NamedTuple):
     cells: dict[str, str]
     training: dict[str, Any]
     prediction: dict[str, Any]
+    faulty: tuple[str, ...] = ()
+
+    def missing(self, option: str) -> bool:
+        """Whether the line does not say it; what it says wrong is told otherwise."""
+        return option not in self.training and option not in self.faulty
 
 
 def read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -65,7 +71,9 @@ def read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise InputError(f"{path}, line {reader.line_num}: {error}. Quotation marks open and close a cell.") from error
     lines = [(number, cells) for number, cells in lines if any(cells)]
     if not lines:
-        raise InputError(f"{path} is empty. Its first line names the columns: initial,target,initial level,target level.")
+        raise InputError(
+            f"{path} is empty. Its first line names the columns: initial,target,initial level,target level."
+        )
     keys = [_key(title) for title in lines[0][1]]
     if len(set(keys)) < len(keys):
         twice = next(title for title, key in zip(lines[0][1], keys) if keys.count(key) > 1)
@@ -73,7 +81,9 @@ def read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
     rows = []
     for number, cells in lines[1:]:
         if len(cells) > len(keys):
-            text = f"it has {len(cells)} cells for {len(keys)} columns: put a cell that holds a comma into quotation marks"
+            text = (
+                f"it has {len(cells)} cells for {len(keys)} columns: put a cell that holds a comma into quotation marks"
+            )
             raise InputError(f"{path}, line {number}: {text}.")
         rows.append((number, dict(zip(keys, cells))))
     if not rows:
@@ -95,12 +105,14 @@ def row_of(line: int, cells: Mapping[str, str], folder: Path, faults: Faults) ->
     training: dict[str, Any] = dict(_DEFAULTS)
     prediction: dict[str, Any] = {}
     written: dict[str, str] = {}
+    faulty = list[str]()
     for key, text in cells.items():
         column = COLUMNS[key]
         try:
             value = value_of(column, text, folder)
         except InputError as error:
             faults.add(line, error)
+            faulty.append(column.option)
             continue
         if value is None:
             continue
@@ -112,7 +124,7 @@ def row_of(line: int, cells: Mapping[str, str], folder: Path, faults: Faults) ->
     name = written.get(NAME) or _name_by_maps(training)
     if name and not (_NAME.fullmatch(name) and len(name) <= _LONGEST_NAME):
         faults.add(line, f"The name {name!r} must be the name of a folder: letters, digits, and . _ + - between them.")
-    return Row(line, name, {**written, NAME: name}, training, prediction)
+    return Row(line, name, {**written, NAME: name}, training, prediction, tuple(faulty))
 
 
 def _written(column: Column, text: str, value: Any) -> str:

@@ -28,6 +28,7 @@ from ...engine.files.writing import write_atomically
 from ..provenance import now
 from ..report.page import escaped, is_report, page
 from ..report.report import REPORT_FILE
+from ..report.sections import time_text
 from .outcome import outcome_of
 from .pairs import Faults, read_lines, row_of
 from .states import states_section
@@ -79,9 +80,10 @@ def counts_text(outcomes: Sequence[Outcome]) -> str:
 
 
 def _summary(outcomes: Sequence[Outcome]) -> str:
-    hours = sum(outcome.seconds for outcome in outcomes if not math.isnan(outcome.seconds)) / 3600
+    seconds = sum(outcome.seconds for outcome in outcomes if not math.isnan(outcome.seconds))
+    said = f"<b>{counts_text(outcomes)}</b>; {time_text(seconds)} of training in all. Written {escaped(now())}."
     return (
-        f"<section><p><b>{counts_text(outcomes)}</b>; {hours:.3g} hours of training in all. Written {escaped(now())}."
+        f"<section><p>{said}"
         "</p><p class=caveat>The path between two maps is an interpolation, not physics. What a verdict says and what "
         "it does not stands in each run's own report.</p></section>"
     )

@@ -45,7 +45,7 @@ def difference(run: RunDirectory, row: Row) -> str:
     for key, before in digests.items():
         path = row.training.get(f"{key}_map")
         if path is not None and Path(path).is_file() and digest(path) != before:
-            return f"that was begun with another content of {Path(path).name}"
+            return f"that was begun with another map than {Path(path).name} is now"
     return ""
 
 

@@ -73,7 +73,9 @@ def _cell(outcome: Outcome | None, value: Callable[[Outcome], float], most: floa
     pale = ";opacity:.45" if outcome.verdict not in VERDICTS[:2] else ""
     link = f"pairs/{urllib.parse.quote(outcome.name)}/{REPORT_FILE}"
     title = escaped(f"{outcome.name}: {value(outcome):.2f} Å, {outcome.verdict}")
-    return f'<td style="background:{colour}" title="{title}"><a href="{link}" style="display:block{pale}">{text}</a></td>'
+    return (
+        f'<td style="background:{colour}" title="{title}"><a href="{link}" style="display:block{pale}">{text}</a></td>'
+    )
 
 
 def _short_names(paths: Sequence[str]) -> dict[str, str]:

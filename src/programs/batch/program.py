@@ -153,8 +153,8 @@ def _snakemake(results: Path, asked: argparse.Namespace, passed_on: Sequence[str
     if asked.gpus:
         words += ["--resources", f"gpu={asked.gpus}"]
     command = [sys.executable, "-m", "snakemake", *words, *passed_on]
-    inherited = {} if os.name == "nt" else {"pass_fds": (held,)}
-    with subprocess.Popen(command, **inherited) as process:
+    inherited = () if os.name == "nt" else (held,)
+    with subprocess.Popen(command, pass_fds=inherited) as process:
         while True:
             try:
                 status = process.wait()
