@@ -10,17 +10,19 @@ job fail, so that Snakemake tries again, but for the last time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...engine.errors import InputError
+from ...engine.files import lock
 from ...engine.files.batch_folder import FRAMES, RESULT_FILE, folder_of_pair
 from ...engine.files.run_directory import RunDirectory
-from ...engine.files.writing import remove, write_atomically
+from ...engine.files.writing import write_atomically
 from ...engine.options.option import command_line
 from ...engine.options.prediction import PREDICTION
 from ...engine.options.training import TRAINING
@@ -31,7 +33,8 @@ from .outcome import figures_of, write_thumbnail
 from .pairs import Row, pair_named
 from .run_of_pair import can_go_on, difference, is_trained
 
-_SECONDS_BETWEEN_LOOKS = 2.0
+_LOCK_FILE = "job.lock"
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -67,11 +70,26 @@ def run_pair(table: Path, name: str, is_last: bool) -> int:
     folder = folder_of_pair(table.parent, name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     result = folder / RESULT_FILE
-    remove(result)
+    with _alone_in(folder):
+        if result.is_file():  # which Snakemake had not seen: of a job that outlived the Snakemake that started it
+            return 0
+        return _run(row, folder, result, is_last)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait for a job at work on the same pair, which outlived the Snakemake that started it; keep later ones out."""
+    with open(folder / _LOCK_FILE, "a+b") as file:
+        while lock.take_lock(file.fileno()) is False:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        yield
+
+
+def _run(row: Row, folder: Path, result: Path, is_last: bool) -> int:
     ended = _carry_out(row, RunDirectory(folder))
     if ended.status and (not ended.sentence or (ended.may_pass and not is_last)):
         return ended.status  # stopped, or worth another try
-    content: dict[str, Any] = {"name": name, "state": "failed" if ended.status else "finished"}
+    content: dict[str, Any] = {"name": row.name, "state": "failed" if ended.status else "finished"}
     content |= {"said": ended.sentence, "initial": row.training["initial_map"], "target": row.training["target_map"]}
     content |= figures_of(folder)
     write_thumbnail(folder)
@@ -80,8 +98,6 @@ def run_pair(table: Path, name: str, is_last: bool) -> int:
 
 
 def _carry_out(row: Row, run: RunDirectory) -> Ended:
-    while run.is_locked():  # by a job that outlived the Snakemake that had started it
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
     if run.holds_run() and (different := difference(run, row)):
         return Ended(2, f"{run.path} holds a run {different}. Give the pair another name, or move it away.")
     if not is_trained(run):
