@@ -1,6 +1,7 @@
 """The picture of a report on many pairs: python docs/batch_picture.py FOLDER makes FOLDER/results and docs/batch.png.
 
-Four states of the demo's molecule, each with those after it, at most 600 steps a pair, and one pair that fails.  Needs Snakemake and Chromium.
+Four states of the demo's molecule, each with those after it, at most 600 steps a pair, and one pair that fails.
+Needs Snakemake and Chromium.
 """
 
 from __future__ import annotations

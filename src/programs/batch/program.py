@@ -13,6 +13,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -129,7 +130,7 @@ def _alone_in(results: Path) -> Iterator[int]:
 
 
 def _write_config(path: Path, gpus: int) -> None:
-    content = f"pairs: {json.dumps(PAIRS_FILE)}\ngpus: {gpus}\n"  # JSON is YAML
+    content = f"pairs: {json.dumps(PAIRS_FILE)}\nchecked: true\ngpus: {gpus}\n"  # JSON is YAML
     if not path.is_file() or path.read_text(encoding="utf-8") != content:
         write_atomically(path, content.encode())
 
@@ -155,6 +156,7 @@ def _snakemake(results: Path, asked: argparse.Namespace, passed_on: Sequence[str
     command = [sys.executable, "-m", "snakemake", *words, *passed_on]
     inherited = () if os.name == "nt" else (held,)
     with subprocess.Popen(command, pass_fds=inherited) as process:
+        signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))  # it waits for its jobs, and ends
         while True:
             try:
                 status = process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,14 @@ def difference(run: RunDirectory, row: Row) -> str:
             return f"that was begun {_with(name, was.get(name))}, not {_with(name, row.training.get(name))}"
     for key, before in digests.items():
         path = row.training.get(f"{key}_map")
-        if path is not None and Path(path).is_file() and digest(path) != before:
+        if path is not None and Path(path).is_file() and _digest(path, Path(path).stat().st_mtime_ns) != before:
             return f"that was begun with another map than {Path(path).name} is now"
     return ""
+
+
+@functools.cache  # a reference is the map of many pairs
+def _digest(path: str, time: int) -> str | None:
+    return digest(path)
 
 
 def _with(name: str, value: Any) -> str:
