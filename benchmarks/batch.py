@@ -3,7 +3,8 @@
     python benchmarks/batch.py [--pairs N] [--kill PERCENT] [--cores N] [--seed N]
 
 The maps are small, so that what is measured is all that surrounds a training.  That share of the jobs is killed
-(SIGKILL), each once, within three seconds of its start; when half of the pairs are finished Snakemake is killed too,
+(SIGKILL), each once, every other at a random moment of its first three seconds, the others once they have a state; when
+half of the pairs are finished Snakemake is killed too,
 its jobs not, and cryotrans-batch is called again.  Losses and weights are compared, bit for bit, with trainings by
 cryotrans-train alone (CPU, one thread).  Needs Snakemake.
 """
@@ -33,7 +34,7 @@ from chimerax.cryotrans.engine.maps.mrc_file import write_map
 from chimerax.cryotrans.programs.command_line import main as program
 
 _SIDE, _VOXEL, _LEVEL = 20, 2.0, 0.3  # voxels, Å
-_OPTIONS = {"recipe": "cryotrans", "n_steps": 60, "period": 10, "width": 16, "w2_iter": 2, "seed": 0, "device": "cpu"}
+_OPTIONS = {"recipe": "cryotrans", "n_steps": 120, "period": 10, "width": 16, "w2_iter": 2, "seed": 0, "device": "cpu"}
 _SOON = 3.0  # s within which a job is killed
 _BETWEEN_LOOKS = 0.1  # s
 
@@ -49,9 +50,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         table, pairs = _table(folder, asked.pairs, chance)
-        victims = set(chance.sample(sorted(pairs), round(asked.pairs * asked.kill / 100)))
+        chosen = chance.sample(sorted(pairs), round(asked.pairs * asked.kill / 100))
+        victims = {name: chance.uniform(0, _SOON) if number % 2 else None for number, name in enumerate(chosen)}
         began = time.monotonic()
-        killed, ends = _run(table, folder / "results", asked.cores, victims, asked.pairs // 2, chance)
+        killed, ends = _run(table, folder / "results", asked.cores, victims, asked.pairs // 2)
         seconds = time.monotonic() - began
         outcomes = read_table(folder / "results" / "table.csv")
         _print(folder, pairs, outcomes, killed, ends, seconds, asked.cores)
@@ -86,7 +88,7 @@ def _blob(centre: tuple[float, float, float]) -> np.ndarray:
 
 
 def _run(
-    table: Path, results: Path, cores: int, victims: set[str], half: int, chance: random.Random
+    table: Path, results: Path, cores: int, victims: dict[str, float | None], half: int
 ) -> tuple[dict[str, float], dict[str, set[int]]]:
     """Call cryotrans-batch, twice if its Snakemake is killed.
 
@@ -99,7 +101,7 @@ def _run(
     for is_first in (True, False):
         with subprocess.Popen([*command, "--cores", str(cores)], stderr=subprocess.DEVNULL) as process:
             while process.poll() is None:
-                _kill_some(process.pid, victims, killed, chance)
+                _kill_some(process.pid, results, victims, killed)
                 for weights in results.glob("pairs/*/net.pt"):
                     ends.setdefault(weights.parent.name, set()).add(weights.stat().st_mtime_ns)
                 if is_first and len(list(results.glob("pairs/*/result.json"))) >= half:
@@ -110,12 +112,16 @@ def _run(
     return killed, ends
 
 
-def _kill_some(pid: int, victims: set[str], killed: dict[str, float], chance: random.Random) -> None:
+def _kill_some(pid: int, results: Path, victims: dict[str, float | None], killed: dict[str, float]) -> None:
+    """Those of the victims, by name, that are as old as they may get (s), or that have a state where that is None."""
     for child in psutil.Process(pid).children(recursive=True):
         try:
             words, age = child.cmdline(), time.time() - child.create_time()
             name = words[words.index("pair") + 2] if "pair" in words else ""
-            if name in victims and name not in killed and age > chance.uniform(0, _SOON):
+            if name not in victims or name in killed:
+                continue
+            longest = victims[name]
+            if (results / "pairs" / name / "state.pt").is_file() if longest is None else age > longest:
                 child.kill()
                 killed[name] = age
         except (psutil.Error, IndexError):  # it has ended meanwhile
