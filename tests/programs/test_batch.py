@@ -227,6 +227,18 @@ def test_second_call_does_nothing(finished):
 
 
 @needs_snakemake
+def test_catalogue_finds_the_workflow(finished, tmp_path):
+    """Where it looks, by itself, with the table as it was checked."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text(f"pairs: '{finished.results / 'pairs.csv'}'\n")
+    root = Path(__file__).resolve().parents[2]
+    words = ["-m", "snakemake", "--snakefile", root / "workflow" / "Snakefile", "--dry-run", "--quiet", "rules"]
+    done = subprocess.run([sys.executable, *map(str, words)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^pair +3$", done.stdout + done.stderr, re.MULTILINE)
+
+
+@needs_snakemake
 def test_run_of_other_settings_is_not_replaced(finished, states, tmp_path, capsys):
     text = finished.table.read_text()
     changed = states / "changed.csv"

@@ -175,7 +175,9 @@ def _profile(name: str) -> str:
 def _tell(checked: Checked, results: Path) -> int:
     outcomes = [outcome_of(row, folder_of_pair(results, row.name)) for row in checked.rows]
     bad = [outcome for outcome in outcomes if outcome.verdict in ("failed", "not finished")]
-    Stream(sys.stderr).line(f"{counts_text(outcomes)}. The report is {results / BATCH_REPORT}.")
+    report = results / BATCH_REPORT
+    where = f" The report is {report}." if report.is_file() else ""
+    Stream(sys.stderr).line(f"{counts_text(outcomes)}.{where}")
     for outcome in bad[:3]:
         Stream(sys.stderr).line(f"  {outcome.name}: {outcome.said}")
     return 1 if bad else 0
