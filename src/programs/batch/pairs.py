@@ -13,7 +13,7 @@ from ...engine.errors import InputError, worded
 from ...engine.files.writing import write_atomically
 from .columns import COLUMNS, MEMORY, MINUTES, NAME, Column, column_of, titled, value_of
 
-_NAME = re.compile(r"\w[\w.+-]*")  # of a folder
+_NAME = re.compile(r"\w([\w.+-]*[\w+-])?")  # of a folder; Windows wants none that ends in a dot
 _LONGEST_NAME = 100
 _DEFAULTS = {"recipe": "auto", "seed": 0}  # a pair that is begun again must come to the same end
 
@@ -151,10 +151,9 @@ def pair_named(table: Path, name: str) -> Row:
     """
     faults = Faults([])
     for line, cells in read_lines(table):
-        if name in (cells.get(NAME), "") or NAME not in cells:
+        if cells.get(NAME) == name:
             row = row_of(line, cells, table.parent, faults)
-            if row.name == name:
-                break
+            break
     else:
         raise InputError(f"There is no pair named {name} in {table}.")
     if faults.found:
