@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import math
 import os
 import re
 import subprocess
@@ -11,12 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+import gemmi
 import pytest
 from phantoms import LEVEL, two_domains, write_mrc
 from running import contents, run_json
 
 from chimerax.cryotrans.engine.files.batch_folder import read_table
 from chimerax.cryotrans.programs.batch import program
+from chimerax.cryotrans.programs.batch.outcome import motion_of_model
 from chimerax.cryotrans.programs.command_line import main as one_program
 
 needs_snakemake = pytest.mark.skipif(
@@ -107,6 +110,23 @@ def test_without_snakemake_it_says_how_to_get_it(states, tmp_path, capsys, monke
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     [said] = faults(capsys, table(states / "fine.csv", HEAD, ["", "a.mrc", "b.mrc", 0.5, 0.5]), tmp_path / "results")
     assert "needs Snakemake 9" in said and "pip install" in said
+
+
+def test_motion_of_a_model_is_from_its_first_frame_to_its_last(tmp_path):
+    structure = gemmi.Structure()
+    for shift in (0.0, 1.0, 3.0):
+        model, chain, residue = gemmi.Model(len(structure) + 1), gemmi.Chain("A"), gemmi.Residue()
+        for number, way in enumerate((0.0, shift)):  # one atom stays, the other goes
+            atom = gemmi.Atom()
+            atom.name, atom.element, atom.pos = f"C{number}", gemmi.Element("C"), gemmi.Position(way, 5 * number, 0)
+            residue.name = "ALA"
+            residue.add_atom(atom)
+        chain.add_residue(residue)
+        model.add_chain(chain)
+        structure.add_model(model)
+    structure.write_pdb(str(tmp_path / "frame_model.pdb"))
+    assert motion_of_model(tmp_path) == pytest.approx((3.0**2 / 2) ** 0.5)
+    assert math.isnan(motion_of_model(tmp_path / "none"))
 
 
 # The work

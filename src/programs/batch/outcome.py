@@ -43,7 +43,7 @@ def figures_of(folder: Path) -> dict[str, Any]:
         figures |= {"distance": rows[0].transport_distance, "steps": content["step"], "seconds": content["seconds"]}
     except (InputError, KeyError, TypeError, StopIteration):
         return figures
-    figures |= {"motion": _motion(folder / "motion.npz"), "model_motion": _motion_of_model(folder / FRAMES)}
+    figures |= {"motion": _motion(folder / "motion.npz"), "model_motion": motion_of_model(folder / FRAMES)}
     return {name: value for name, value in figures.items() if not (isinstance(value, float) and math.isnan(value))}
 
 
@@ -56,7 +56,7 @@ def _motion(path: Path) -> float:
         return math.nan
 
 
-def _motion_of_model(frames: Path) -> float:
+def motion_of_model(frames: Path) -> float:
     """Å, from the first frame of the model to the last, root mean square over its atoms."""
     path = next((path for path in (frames / "frame_model.cif", frames / "frame_model.pdb") if path.is_file()), None)
     if path is None:
