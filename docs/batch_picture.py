@@ -17,7 +17,7 @@ from chimerax.cryotrans.engine.maps.demo_pair import INITIAL_RESOLUTION, LEVEL, 
 from chimerax.cryotrans.engine.maps.mrc_file import write_map
 
 _STATES = {"open": 0.0, "half_open": 0.4, "nearly_closed": 0.75, "closed": 1.0}  # shares of the hinge's way
-_WINDOW = "1180,1340"  # pixels
+_WINDOW = "1240,1420"  # pixels
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ body { max-width: 1240px }
 .pairs th { text-align: left; color: var(--quiet); font-weight: 400; padding: 4px 10px }
 .pairs td { padding: 6px 10px; border-top: 1px solid var(--faint); vertical-align: middle; overflow-wrap: anywhere }
 .pairs td.number { text-align: right; white-space: nowrap }
-.pairs img { height: 64px; display: block; border-radius: 4px }
+.pairs td:nth-child(2) { min-width: 200px } .pairs img { height: 52px; display: block; border-radius: 4px }
 .pairs b { color: var(--tone, var(--quiet)) } .failed { --tone: var(--poor) }
 a { color: var(--first) }
 .states { width: auto; font-size: 12.5px } .states td { text-align: center; padding: 5px 7px; min-width: 44px }
