@@ -228,6 +228,11 @@ def test_report_shows_all_of_it(finished):
     assert (finished.results / "pairs" / "near" / "report.html").is_file()
     assert "noise.pt" in rows[-1][1]
     distances, motions = (part.split("</table>")[0] for part in page.split('<table class="states">')[1:])
+    assert re.findall(r'<th scope="(\w+)">(\w+)<', distances) == [
+        ("col", "c"),
+        ("col", "b"),
+        ("row", "a"),
+    ]  # as in the table
     far, near = (float(re.search(rf'title="{name}: ([\d.]+) Å', distances)[1]) for name in ("killed", "near"))
     assert far > 1.5 * near  # the whole way is longer than half of it
     assert re.findall(r'title="(\w+):', motions) == ["near"]  # the other leaves no report and no maps of its motion

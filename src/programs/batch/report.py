@@ -63,11 +63,12 @@ def write_batch_report(table: Path) -> list[Outcome]:
     folder, faults = table.parent, Faults([])
     rows = [row_of(line, cells, folder, faults) for line, cells in read_lines(table)]
     outcomes = in_order(outcome_of(row, folder_of_pair(folder, row.name)) for row in rows)
+    maps = [str(row.training.get(f"{key}_map", "")) for row in rows for key in ("initial", "target")]
     path = folder / BATCH_REPORT
     if path.exists() and not is_report(path):
         raise InputError(f"{path} is a file of another kind, where the report is to go. Move it away.")
     write_table(folder / TABLE_FILE, outcomes)
-    sections = [_summary(outcomes), _table_section(folder, outcomes), states_section(outcomes)]
+    sections = [_summary(outcomes), _table_section(folder, outcomes), states_section(outcomes, maps)]
     title = f"{len(outcomes)} pairs" if len(outcomes) != 1 else "One pair"
     write_atomically(path, page(title, sections, _STYLE).encode(errors="backslashreplace"))
     return outcomes

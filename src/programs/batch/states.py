@@ -17,13 +17,18 @@ _MOST_WITH_NUMBERS = 40  # states; of more, the cells show colours alone
 _FAR = (0xC2, 0x62, 0x1B)  # orange, as in the style sheet
 
 
-def states_section(outcomes: Sequence[Outcome]) -> str:
-    """HTML; nothing where no map comes in several pairs, or all pairs are of the same two."""
+def states_section(outcomes: Sequence[Outcome], order: Sequence[str]) -> str:
+    """HTML; nothing where no map comes in several pairs, or all pairs are of the same two.
+
+    Args:
+        outcomes: the best verdict first.
+        order: paths of the maps as they are to stand.
+    """
     known = [outcome for outcome in outcomes if not math.isnan(outcome.distance)]
     times = Counter(path for outcome in known for path in {outcome.initial, outcome.target})
     if len(times) < _FEWEST or max(times.values(), default=0) < 2:
         return ""
-    paths = sorted(times)
+    paths = sorted(times, key=order.index)
     names = _short_names(paths)
     cells: dict[tuple[str, str], Outcome] = {}
     for outcome in known:  # the best verdict first: of several trainings of one pair it is the one that counts
