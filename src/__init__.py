@@ -2,8 +2,8 @@
 
 The package is two things in one folder.  In UCSF ChimeraX it is the bundle ChimeraX-CryoTRANS, which begins at
 `bundle_api`.  In any other Python (3.9 or later, with PyTorch) it is the engine, `chimerax.cryotrans.engine`, and its
-two programs, `cryotrans-train` and `cryotrans-predict`.  So importing this module imports nothing else; what needs
-ChimeraX comes in when ChimeraX asks for it.
+programs, `cryotrans-train`, `cryotrans-predict` and `cryotrans-batch`.  So importing this module imports nothing else;
+what needs ChimeraX comes in when ChimeraX asks for it.
 """
 
 from __future__ import annotations

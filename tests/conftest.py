@@ -19,6 +19,8 @@ if (sys.version_info[:2], sys.platform, platform.machine()) != ((3, 11), "linux"
     ALLOWED_REASONS.append(NO_CHIMERAX)  # there are none for this Python or this machine
 if (sys.platform, platform.machine()) != ("linux", "x86_64"):
     ALLOWED_REASONS.append("needs NVIDIA's compiler")  # requirements-dev.txt has it for this machine alone
+if sys.version_info < (3, 11):
+    ALLOWED_REASONS.append("needs Snakemake")
 if sys.platform != "linux":
     ALLOWED_REASONS.append("needs glibc")
 

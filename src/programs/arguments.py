@@ -14,17 +14,19 @@ from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
 
 _NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_ALTERNATIVES = (("frames", "times"), ("model", "atoms"))
+ALTERNATIVES = (("frames", "times"), ("model", "atoms"))
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong as an InputError."""
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{self.prog}: {message}. {self.prog} --help lists the options.")
 
 
 def training_parser() -> argparse.ArgumentParser:
     """Puts what was said, and nothing else, under the names of the options; how to run has its defaults."""
-    parser = _Parser(
+    parser = Parser(
         prog="cryotrans-train",
         description="Learn the flow that carries the initial map onto the target map.",
         epilog="Levels are contour levels: density below is left out. A run needs -i0 -t0 -i1 -t1 -d -n -p (-n and -p "
@@ -38,7 +40,7 @@ def training_parser() -> argparse.ArgumentParser:
 
 def prediction_parser() -> argparse.ArgumentParser:
     """Puts what was said, and nothing else, under the names of the options."""
-    parser = _Parser(
+    parser = Parser(
         prog="cryotrans-predict",
         description="Carry a map along a trained flow and write the frames of its trajectory.",
         epilog="The trajectory is an interpolation between two maps, not a simulation of the motion.",
@@ -67,7 +69,7 @@ def flag_in(options: Mapping[str, Option]) -> Callable[[str], str]:
 
 def _add(parser: argparse.ArgumentParser, options: Mapping[str, Option], required: Sequence[str] = ()) -> None:
     exclusive: dict[str, Any] = {}
-    for names in _ALTERNATIVES:
+    for names in ALTERNATIVES:
         if options.keys() >= set(names):
             exclusive |= dict.fromkeys(names, parser.add_mutually_exclusive_group())
     for name, about in options.items():

@@ -71,20 +71,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = f"CryoTRANS {__version__}. Say train or predict first; train --help lists the options."
         print(text, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else _BAD_INPUT
-    program = _PROGRAMS[arguments[0]]
     # Threads that wait busily for each other stall each other where the machine has other work, such as ChimeraX.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     keep_freed_memory()
     show_anything()
     try:
-        return _run(program, arguments)
+        return run_program(arguments).status
     finally:
         let_go()
 
 
-def _run(program: _Program, arguments: list[str]) -> int:
-    """The exit status of one of the programs."""
+class Ended(NamedTuple):
+    """How a program has ended.
+
+    Attributes:
+        status: its exit status.
+        sentence: why, if it failed.
+        may_pass: it failed because of the machine: a full disk, memory that others had; it may not the next time.
+    """
+
+    status: int
+    sentence: str = ""
+    may_pass: bool = False
+
+
+def run_program(arguments: list[str]) -> Ended:
+    """Run one of the programs to its end; arguments as for `main`."""
+    program = _PROGRAMS[arguments[0]]
     word = flag_in(program.options)
     reporter = Reporter(word)
     stop = StopRequest()
@@ -97,24 +111,24 @@ def _run(program: _Program, arguments: list[str]) -> int:
         with stop.listening(said.get("stop_with_input", False)):
             program.run(said, arguments, reporter, stop)
     except BrokenPipeError:  # who read our output is gone, and what there was to save is saved
-        return stop.exit_status
+        return Ended(stop.exit_status)
     except InputError as error:
-        _end(reporter, " ".join(error.marked.splitlines()))
-        return _BAD_INPUT
+        sentence = " ".join(error.marked.splitlines())
+        may_pass = isinstance(error.__cause__, (OSError, MemoryError, RuntimeError))
+        return _end(reporter, sentence, may_pass)
     except (OSError, MemoryError, RuntimeError) as error:
         if os.environ.get("CRYOTRANS_DEBUG"):
             raise
-        _end(reporter, in_a_sentence(error))
-        return _BAD_INPUT
+        return _end(reporter, in_a_sentence(error), may_pass=True)
     except ImportError as error:
         if os.environ.get("CRYOTRANS_DEBUG"):
             raise
-        _end(reporter, _cannot_load(error))
-        return _BAD_INPUT
+        return _end(reporter, _cannot_load(error), may_pass=False)
     except KeyboardInterrupt:  # a second request to stop
-        _end(reporter, None)
-        return stop.exit_status or 128 + signal.SIGINT
-    return stop.exit_status
+        with contextlib.suppress(BrokenPipeError):
+            reporter.close()
+        return Ended(stop.exit_status or 128 + signal.SIGINT)
+    return Ended(stop.exit_status)
 
 
 def _cannot_load(error: ImportError) -> str:
@@ -127,11 +141,11 @@ def _cannot_load(error: ImportError) -> str:
     return f"{sys.executable} cannot load {name} ({error}). Install it for that Python, or use another one."
 
 
-def _end(reporter: Reporter, sentence: str | None) -> None:
+def _end(reporter: Reporter, sentence: str, may_pass: bool) -> Ended:
     with contextlib.suppress(BrokenPipeError):
         reporter.close()
-        if sentence is not None:
-            reporter.error(sentence)
+        reporter.error(sentence)
+    return Ended(_BAD_INPUT, reporter.worded(sentence), may_pass)
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

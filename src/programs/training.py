@@ -130,15 +130,17 @@ def _resume(
         )
     state = load_state(run / STATE_FILE)
     step = state["step"]
-    if options.recipe == "auto" and content.get("state") == "finished" and step != options.n_steps:
+    # A run that was killed between its last checkpoint and its end, or before its report was whole, has only to be
+    # ended.
+    is_whole = content.get("state") == "finished"
+    if options.recipe == "auto" and is_whole and step != options.n_steps:
         raise InputError(
             f"The run in {run.path} is finished after {step} steps: nothing improved any more. "
             f"To go on with other settings, start a new run from its last weights ({named('weight')})."
         )
     if "n_steps" in said:
         options = dataclasses.replace(options, n_steps=said["n_steps"])
-    # A run that was killed between its last checkpoint and its end has only to be ended.
-    has_ended = content.get("state") == "finished" and (run / FINAL_WEIGHTS).is_file()
+    has_ended = is_whole and (run / FINAL_WEIGHTS).is_file()
     if options.n_steps is not None and (step > options.n_steps or (step == options.n_steps and has_ended)):
         raise InputError(
             f"The run in {run.path} has done its {step} steps. To go on beyond, give more: {named('resume')} "

@@ -239,7 +239,7 @@ def test_pip_installs_the_package_and_nothing_else(site_packages):
     }
 
 
-@pytest.mark.parametrize("program", ["cryotrans-train", "cryotrans-predict"])
+@pytest.mark.parametrize("program", ["cryotrans-train", "cryotrans-predict", "cryotrans-batch"])
 def test_pip_installs_the_programs(site_packages, program):
     done = subprocess.run(
         [site_packages / "bin" / program, "--help"],

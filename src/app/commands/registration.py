@@ -33,6 +33,7 @@ from ..movie import RotationArg
 from ..palettes import MEASURES, PaletteArg
 from .arguments import COUNT, FRAMES, PIXELS, POSITIVE, DeviceArg, MapsInOrderArg, OneMapArg, keywords_of
 from .arrows import arrows
+from .batch import batch
 from .color import color
 from .demo import demo
 from .domains import domains
@@ -150,6 +151,9 @@ COMMANDS = {
         },
     ),
     "cryotrans runs": _Command(runs, {"synopsis": "List training runs"}),
+    "cryotrans batch": _Command(
+        batch, {"required": [("folder", OpenFolderNameArg)], "synopsis": "List what became of many pairs"}
+    ),
     "cryotrans install": _Command(
         install,
         {

@@ -54,8 +54,8 @@ def make_demo_pair() -> DemoPair:
     atoms += middle
     target_atoms = _hinged(atoms, 1.0)
     return DemoPair(
-        _density_of(atoms, INITIAL_RESOLUTION, "demo_initial.mrc"),
-        _density_of(target_atoms, TARGET_RESOLUTION, "demo_target.mrc"),
+        density_of(atoms, INITIAL_RESOLUTION, "demo_initial.mrc"),
+        density_of(target_atoms, TARGET_RESOLUTION, "demo_target.mrc"),
         atoms,
         target_atoms,
         is_alpha,
@@ -80,7 +80,7 @@ def _hinged(atoms: Atoms, share: float) -> Atoms:
     return np.where(beyond[:, None], (atoms - hinge) @ turn.T + hinge, atoms)
 
 
-def _density_of(atoms: Atoms, resolution: float, name: str) -> DensityMap:
+def density_of(atoms: Atoms, resolution: float, name: str) -> DensityMap:
     """Sum of Gaussians, scaled to the maximum 1."""
     sigma = _SIGMA * resolution
     density = np.zeros(_GRID_SHAPE)

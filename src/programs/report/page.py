@@ -69,11 +69,13 @@ pre { background: var(--paper); padding: 10px 12px; border-radius: 6px; white-sp
 """
 
 
-def page(title: str, sections: Iterable[str]) -> str:
+def page(title: str, sections: Iterable[str], style: str = "") -> str:
+    """The whole file; `style` is added to that of all reports."""
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{_GENERATOR}'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escaped(title)}</title>'
-        f"<style>{_STYLE}</style></head><body><header><p>CryoTRANS report</p><h1>{escaped(title)}</h1></header>\n"
+        f"<style>{_STYLE}{style}</style></head><body>"
+        f"<header><p>CryoTRANS report</p><h1>{escaped(title)}</h1></header>\n"
         + "\n".join(section for section in sections if section)
         + "\n</body></html>\n"
     )

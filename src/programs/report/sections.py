@@ -189,7 +189,7 @@ def run_section(told: Run, blur: float) -> str:
         ("Seed", str(options.get("seed", "–"))),
         ("Device", str((content.get("device") or {}).get("used", "–"))),
         ("Started", str(content.get("started", "–"))),
-        ("Time", _time_text(content.get("seconds"))),
+        ("Time", time_text(content.get("seconds"))),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items()) or "–"),
         ("Report written", now()),
     ]
@@ -223,7 +223,8 @@ def _once(values: Sequence[float]) -> Sequence[float]:
     return values[:1] if len(set(values)) == 1 else values
 
 
-def _time_text(seconds: float | None) -> str:
+def time_text(seconds: float | None) -> str:
+    """As "2 h 5 min"."""
     if seconds is None:
         return "–"
     minutes, rest = divmod(round(seconds), 60)
