@@ -199,8 +199,8 @@ def test_a_stop_ends_the_present_leg_and_leaves_the_rest(states, trained, tmp_pa
 
 def test_programs_are_told_of_the_leg(states, tmp_path, capsys):
     result = call(capsys, *_line(states, tmp_path / "run"), "--progress", "json")
-    events = [json.loads(line) for line in result.out.splitlines()]
-    assert {event["n_legs"] for event in events} == {2}
+    program, *events = [json.loads(line) for line in result.out.splitlines()]
+    assert program["event"] == "program" and {event["n_legs"] for event in events} == {2}
     legs = [event["leg"] for event in events]
     assert legs == sorted(legs) and set(legs) == {1, 2}
     for name in ("start", "end"):
