@@ -49,7 +49,7 @@ def listed(path: Path) -> object:
 def models(path: Path) -> object:
     run = Run(path.parent.parent)
     found = run.models()
-    return run.title(), run.names_of_targets(), found and found["initial"]["path"], runs_table([run])
+    return run.title(), run.names_of_targets(), found and found["initial"].get("path"), runs_table([run])
 
 
 @functools.cache
