@@ -13,6 +13,7 @@ from running import call, run, training, weights_file
 from test_programs import SCREEN
 
 TRAINING_FIELDS = {
+    "program": {"version"},
     "note": {"text"},
     "warning": {"text"},
     "start": {"directory", "device", "n_points", "step", "n_steps", "period"},
@@ -27,6 +28,7 @@ TRAINING_FIELDS = {
     },
 }
 PREDICTION_FIELDS = {
+    "program": {"version"},
     "note": {"text"},
     "start": {"directory", "device", "n_frames"},
     "frame": {"path", "number", "time"},
@@ -48,7 +50,7 @@ def test_training_reports_in_json(maps, tmp_path):
     for event in told:
         assert set(event) - {"event"} == TRAINING_FIELDS[event["event"]]
     kinds = [event["event"] for event in told if event["event"] != "step"]
-    assert kinds == ["note", "start", *["checkpoint"] * 4, "end"]
+    assert kinds == ["program", "note", "start", *["checkpoint"] * 4, "end"]
     assert [event["step"] for event in told if event["event"] == "checkpoint"] == [0, 20, 40, 60]
     assert any(event["event"] == "step" and 0 < event["step"] <= 60 for event in told)
     for event in told:
@@ -66,7 +68,7 @@ def test_prediction_reports_in_json(maps, finished, tmp_path, capsys):
     told = events(result.out)
     for event in told:
         assert set(event) - {"event"} == PREDICTION_FIELDS[event["event"]]
-    assert [event["event"] for event in told] == ["note", "start", *["frame"] * 3, "note", "end"]
+    assert [event["event"] for event in told] == ["program", "note", "start", *["frame"] * 3, "note", "end"]
     shown = [(event["number"], event["time"]) for event in told if event["event"] == "frame"]
     assert shown == [(2, 0), (1, 0.5), (0, 1)]
     assert told[-1]["files"] == ["frame_00.mrc", "frame_01.mrc", "frame_02.mrc"]
@@ -122,5 +124,5 @@ def test_closed_streams_do_no_harm(maps, tmp_path, closed, progress):
 def test_a_mistake_in_the_options_is_a_json_line_too(capsys, more):
     result = call(capsys, "train", "-n", "many", *more)
     assert result.status == 2
-    [event] = map(json.loads, result.out.splitlines())
+    [_, event] = map(json.loads, result.out.splitlines())
     assert event["event"] == "error" and "many" in event["text"]
