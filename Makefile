@@ -37,10 +37,10 @@ help:
 demo: $(READY)
 	$(PY) benchmarks/demo.py
 
-# Two processes: a ChimeraX session changes the process that it is in.
+# Apart, since a ChimeraX session changes the process that it is in; a process for each core.
 test: $(READY)
-	$(PY) -m pytest --ignore tests/app $(PYTEST_ARGS) tests
-	$(PY) -m pytest $(PYTEST_ARGS) tests/app
+	$(PY) -m pytest -n auto --dist loadfile --ignore tests/app $(PYTEST_ARGS) tests
+	$(PY) -m pytest -n auto --dist loadfile $(PYTEST_ARGS) tests/app
 
 accuracy: $(READY)
 	@test -n "$(PAIRS)" || { echo "Which pairs? make accuracy PAIRS=\"folder ...\": see benchmarks/accuracy.py"; exit 1; }
