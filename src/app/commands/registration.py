@@ -16,7 +16,6 @@ from chimerax.core.commands import (
     ColormapArg,
     EnumOf,
     FloatArg,
-    OpenFileNameArg,
     OpenFolderNameArg,
     SaveFileNameArg,
     SaveFolderNameArg,
@@ -31,7 +30,7 @@ from ...engine.options.prediction import PREDICTION
 from ...engine.options.training import TRAINING
 from ..movie import RotationArg
 from ..palettes import MEASURES, PaletteArg
-from .arguments import COUNT, FRAMES, PIXELS, POSITIVE, DeviceArg, MapsInOrderArg, OneMapArg, keywords_of
+from .arguments import COUNT, FRAMES, PIXELS, POSITIVE, DeviceArg, MapsInOrderArg, OneMapArg, PythonArg, keywords_of
 from .arrows import arrows
 from .color import color
 from .demo import demo
@@ -149,12 +148,19 @@ COMMANDS = {
             "synopsis": "Go on with training from its last checkpoint",
         },
     ),
-    "cryotrans runs": _Command(runs, {"synopsis": "List training runs"}),
+    "cryotrans runs": _Command(
+        runs,
+        {
+            "keyword": [("fetch", OpenFolderNameArg), ("wait", BoolArg)],
+            "synopsis": "List training runs, or fetch one from another machine",
+        },
+    ),
     "cryotrans install": _Command(
         install,
         {
             "keyword": [
-                ("python", OpenFileNameArg),
+                ("host", StringArg),
+                ("python", PythonArg),
                 ("directory", SaveFolderNameArg),
                 ("source", StringArg),
                 ("wait", BoolArg),
