@@ -1,4 +1,4 @@
-"""Another machine for tests: a real sshd on the loopback interface, with keys, a home and an ssh configuration of its own.
+"""Another machine for tests: a real sshd on the loopback interface, with keys, a home and an ssh configuration.
 
 The sshd is that of CRYOTRANS_SSHD, of PATH or of /usr/sbin.  Its users' home is a folder of the test.
 """
@@ -67,8 +67,8 @@ class OtherMachine:
         settings = self._folder / "sshd_config"
         more = f'PATH="{path}"' if path is not None else ""
         settings.write_text(
-            f"Port {self._port}\nListenAddress 127.0.0.1\nHostKey {self._folder}/host_key\nPidFile none\n"
-            f"AuthorizedKeysFile {self._folder}/user_key.pub\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+            f'Port {self._port}\nListenAddress 127.0.0.1\nHostKey "{self._folder}/host_key"\nPidFile none\n'
+            f'AuthorizedKeysFile "{self._folder}/user_key.pub"\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n'
             f'KbdInteractiveAuthentication no\nMaxStartups 100\nSetEnv "HOME={self.home}" {more}\n'
         )
         sshd = sshd_path()

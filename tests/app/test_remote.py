@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
+import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from chimerax.core.errors import UserError
 from other_machine import NAME, OtherMachine, sshd_path
+from phantoms import LEVEL
 
+from chimerax.cryotrans.app.remote import following
 from chimerax.cryotrans.app.remote.connection import Connection, Trouble, trouble_of
+from chimerax.cryotrans.app.remote.engine import engine_digest
+from chimerax.cryotrans.app.remote.files import _inside, pull, push
+from chimerax.cryotrans.app.remote.places import Places
 from chimerax.cryotrans.app.remote.record import record_in
 from chimerax.cryotrans.app.runs import Run, runs_of
 from chimerax.cryotrans.app.settings import user_settings
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(sshd_path() is None, reason="needs an sshd")
 
 SMALL = "depth 2 width 8 w2Iter 2 frames 2 seed 3"
@@ -56,103 +60,137 @@ def _wait(condition, seconds=60.0):
         time.sleep(0.05)
 
 
-def _steps(folder: Path) -> list[str]:
-    return (folder / "loss.log").read_text().splitlines()
+def _losses(folder: Path) -> list[list[str]]:
+    return [line.split()[:2] for line in (folder / "loss.log").read_text().splitlines()]
 
 
-def _begun(session, run, machine):
-    """A job that trains there for hours and has come to its second checkpoint."""
-    job = run(f"cryotrans train #1 to #2 {LONG}")
+def _begun(session, run, options=LONG):
+    """A job that trains there for long and has come to its second checkpoint."""
+    job = run(f"cryotrans train #1 to #2 {options}")
     assert session.ui.wait_for(lambda: len(job.checkpoints) > 2 or job.done, 60)
     assert not job.done, session.test_log.texts()
     return job
+
+
+@pytest.fixture
+def fake(ready, session, tmp_path):
+    """fake(code) has this Python code run there in the place of the programs, in which `say(event, ...)` tells."""
+
+    def fake(code: str) -> None:
+        (tmp_path / "worker.py").write_text(_FAKE + code)
+        python = tmp_path / "python"
+        python.write_text(
+            f'#!/bin/sh\n[ -f "$1/__main__.py" ] && set -- "{tmp_path}/worker.py" "$@"\nexec "{sys.executable}" "$@"\n'
+        )
+        python.chmod(0o755)
+        user_settings(session).machines = {NAME: str(python)}
+
+    return fake
+
+
+_FAKE = """
+import json, os, select, sys, time
+stopped = lambda: bool(select.select([0], [], [], 0)[0])
+def say(event, **facts):
+    print(json.dumps({"event": event, **facts}), flush=True)
+def end(step, state="stopped"):
+    say("end", state=state, step=step, n_steps=100000, loss=1.0, seconds=1.0, mass_outside=0.0, text="", directory=".")
+say("program", version="0.1.0")
+if "predict" in sys.argv:
+    say("end", state="stopped", directory=".", files=[], mass_outside=0.0, text="")
+    sys.exit()
+say("start", device="cpu", n_steps=100000, n_points=1, step=0, period=1, directory=".")
+"""
+_TRAINS = """
+step = 0
+while not stopped():
+    step += 1
+    say("checkpoint", step=step, loss=1.0, seconds=1.0, weights="net.pt")
+    time.sleep(0.01)
+end(step)
+"""
 
 
 def _ended(session, job, seconds=60):
     assert session.ui.wait_for(lambda: job.done, seconds), session.test_log.texts()
 
 
-def test_a_training_there_ends_as_one_here(ready, session, run, pair):
-    here = run(f"cryotrans train #1 to #2 steps 6 period 2 {SMALL} device cpu")
-    there = run(f"cryotrans train #1 to #2 steps 6 period 2 {THERE}")
-    assert there.error is None and there.series is not None and len(there.series.maps) == 2
-    losses = [[line.split()[:2] for line in _steps(job.folder)] for job in (here, there)]
-    assert losses[0] == losses[1]
-    assert (here.folder / "net.pt").read_bytes() == (there.folder / "net.pt").read_bytes()
-    assert [message["step"] for message in there.checkpoints] == [message["step"] for message in here.checkpoints]
-    frames = [job.folder / "frames" / "frame_1.mrc" for job in (here, there)]
-    assert frames[0].read_bytes()[1024:] == frames[1].read_bytes()[1024:]  # the header has times
-    content = json.loads((there.folder / "run.json").read_text())
-    assert content["initial"]["path"] == str(there.folder / "maps" / "initial.mrc")
-    assert str(ready.home) not in (there.folder / "run.json").read_text()
-    assert Run(there.folder).state() == "finished" and record_in(there.folder).state == "fetched"
-    assert not list(there.folder.rglob("*.part"))
-    # Carried on, there again, and predicted there.
-    resumed = run(f'cryotrans resume "{there.folder}" steps 8 frames 2')
-    assert resumed.error is None and len(_steps(there.folder)) > len(losses[0])
-    assert len(ready.runs) == 1
-    series = run(f'cryotrans predict #1 run "{there.folder}" frames 3 device ssh:{NAME}/cpu')
+def test_a_training_there_ends_as_one_here(ready, session, run, pair, tmp_path):
+    job = run(f"cryotrans train #1 to #2 steps 6 period 2 {THERE}")
+    assert job.error is None and job.series is not None and len(job.series.maps) == 2
+    maps = [f"{job.folder}/maps/{name}.mrc" for name in ("initial", "target")]
+    options = f"-t0 {LEVEL} -t1 {LEVEL} -n 6 -p 2 --depth 2 --width 8 --w2_iter 2 --seed 3 --device cpu --no-report"
+    words = [*options.split(), "-i0", maps[0], "-i1", maps[1], "-d", tmp_path / "here", "--progress", "none"]
+    subprocess.run([sys.executable, ROOT / "src", "train", *words], check=True, timeout=120)
+    here, there = (_losses(folder) for folder in (tmp_path / "here", job.folder))
+    assert here == there and len(here) >= 3
+    assert (tmp_path / "here" / "net.pt").read_bytes() == (job.folder / "net.pt").read_bytes()
+    assert [message["step"] for message in job.checkpoints][-3:] == [2, 4, 6]
+    content = json.loads((job.folder / "run.json").read_text())
+    assert content["initial"]["path"] == str(job.folder / "maps" / "initial.mrc")
+    assert str(ready.home) not in (job.folder / "run.json").read_text()
+    assert Run(job.folder).state() == "finished" and record_in(job.folder).state == "fetched"
+    assert not list(job.folder.rglob("*.part"))
+    series = run(f'cryotrans predict #1 run "{job.folder}" frames 3 device ssh:{NAME}/cpu')
     assert len(series.maps) == 3
 
 
-def test_stop_saves_there_and_opens_here(ready, session, run, pair):
-    job = _begun(session, run, ready)
+def test_stop_saves_there_and_resume_goes_on_there(ready, session, run, pair):
+    job = _begun(session, run)
     run("cryotrans stop")
     _ended(session, job)
     content = json.loads((job.folder / "run.json").read_text())
     assert job.error is None and content["state"] == "stopped" and content["step"] >= 40
     assert job.series in session.models.list()
+    resumed = run(f'cryotrans resume "{job.folder}" steps {content["step"] + 2} frames 2')
+    assert resumed.error is None and Run(job.folder).state() == "finished"
+    assert len(ready.runs) == 1 and len(list(ready.runs[0].glob("train_*"))) == 2  # there, where it was begun
 
 
-def test_cut_connections_lose_and_double_no_line(ready, session, run, pair):
-    job = run(f"cryotrans train #1 to #2 steps 3000 period 2 {THERE} wait false")
-    cut = threading.Event()
-
-    def cut_often() -> None:
-        while not cut.wait(0.15):
-            job._chosen.cut()
-
-    thread = threading.Thread(target=cut_often, daemon=True)
-    assert session.ui.wait_for(lambda: bool(job.checkpoints) or job.done, 60)
-    thread.start()
-    session.ui.wait_for(lambda: len(job.checkpoints) > 150 or job.done, 10)
-    cut.set()
-    thread.join()
+def test_cut_connections_lose_and_double_no_line(fake, ready, session, run, pair, monkeypatch):
+    monkeypatch.setattr(following, "PAUSES", (0.02, 0.1, 0.5))
+    fake(_TRAINS)
+    job = _begun(session, run)
+    for _ in range(6):
+        n_told = len(job.checkpoints)
+        job._chosen.cut()
+        assert session.ui.wait_for(lambda n_told=n_told: len(job.checkpoints) > n_told + 3, 60)
     run("cryotrans stop")
     _ended(session, job)
     assert job.error is None, job.error
-    [output] = ready.runs[0].glob("train_1/output")
-    told = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [message["step"] for message in job.checkpoints] == [
-        message["step"] for message in told if message["event"] == "checkpoint"
-    ]
+    printed = (ready.runs[0] / "train_1" / "output").read_text().splitlines()
+    steps = [json.loads(line).get("step") for line in printed if '"checkpoint"' in line]
+    assert [message["step"] for message in job.checkpoints] == steps == list(range(1, len(steps) + 1))
 
 
-def test_quit_and_found_again(ready, session, run, pair, frame):
-    job = _begun(session, run, ready)
+def test_quit_and_found_again(fake, ready, session, run, pair):
+    fake(_TRAINS)
+    job = _begun(session, run)
     run("close session")  # as at ChimeraX's end, only that the tests go on
     _ended(session, job, 10)
     assert job.error is None and any("It goes on on" in text for text in session.test_log.texts("info"))
     folder = job.folder
     assert runs_of(session).find(folder) is None and (folder / "maps" / "initial.mrc").is_file()
-    assert not (ready.runs[0] / "train_1" / "status.json").read_bytes().strip()  # it runs
     assert Run(folder).state() == f"on {NAME}"
-    with pytest.raises(UserError, match=f"is on {NAME}, and its checkpoints come when it ends"):
-        run(f'cryotrans resume "{folder}"')
+    for command in (f'resume "{folder}"', f'predict #1 run "{folder}"'):
+        run(f'open "{folder}/maps/initial.mrc"')
+        with pytest.raises(UserError, match=f"is on {NAME}, and its checkpoints come when it ends"):
+            run(f"cryotrans {command}")
     session.test_log.entries.clear()
     run("cryotrans runs")
     table = session.test_log.texts("info")[-1]
-    assert "running, step" in table and "of 1000000" in table and "cryotrans%20runs%20fetch" in table
+    assert "running, step" in table and "cryotrans%20runs%20fetch" in table
     again = run(f'cryotrans runs fetch "{folder}" wait false')
-    assert session.ui.wait_for(lambda: len(again.checkpoints) > 2, 60), session.test_log.texts()
+    with pytest.raises(UserError, match="is being followed now"):
+        run(f'cryotrans runs fetch "{folder}"')
+    assert session.ui.wait_for(lambda: len(again.checkpoints) > len(job.checkpoints), 60), session.test_log.texts()
     run("cryotrans stop")
     _ended(session, again)
-    assert again.error is None and again.series is not None
+    assert again.error is None and Run(folder).state() == "not begun"  # the programs there are no real ones
     assert again.checkpoints[: len(job.checkpoints)] == job.checkpoints  # told anew, from the first
-    assert Run(folder).state() == "stopped"
 
 
-def test_full_disk_there(ready, session, run, pair):
+def test_full_disk_there(fake, ready, session, run, pair):
     ready.stop()
     ready.start(["prlimit", "--fsize=20000"])
     with pytest.raises(UserError, match=rf"On {NAME}: Cannot write .*File too large. Make room on its disk") as refusal:
@@ -160,14 +198,15 @@ def test_full_disk_there(ready, session, run, pair):
     assert str(refusal.value).count("\n") == 0
     assert not list((Path.home() / "CryoTRANS").glob("*"))  # nothing has come of it
     ready.stop()
-    ready.start()
-    assert run(f"cryotrans train #1 to #2 steps 2 period 1 {THERE}").error is None
-    ready.stop()
-    largest = max(path.stat().st_size for path in (ready.runs[0] / "run" / "maps").iterdir())
-    ready.start(["prlimit", f"--fsize={largest}"])  # takes the maps and not the frames' last
-    job = run(f"cryotrans train #1 to #2 steps 400 period 1 {THERE} wait false")
+    ready.start(["prlimit", "--fsize=100000"])  # takes the maps, and not all that is printed
+    fake("""
+for step in range(1, 1500):
+    say("checkpoint", step=step, loss=1.0, seconds=1.0, weights="net.pt")
+say("error", text="net_9.pt cannot be written: No space left on device. Make room on the disk.")
+sys.exit(2)""")
+    job = run(f"cryotrans train #1 to #2 steps 6 {THERE} wait false")
     _ended(session, job)
-    assert job.error is None or f"On {NAME}: The disk is full. Make room on it" in job.error
+    assert f"CryoTRANS A → B: On {NAME}: The disk is full. Make room on it" in job.error
 
 
 def test_host_key_that_changed(ready, session, run, pair):
@@ -200,7 +239,9 @@ def test_no_python_there(machine, session, run, home, pair, tmp_path):
     empty.mkdir()
     machine.stop()
     machine.start(path=str(empty))
-    with pytest.raises(UserError, match=f"{NAME} has no python3. Install Python 3.9 or later there, or say where it is"):
+    with pytest.raises(
+        UserError, match=f"{NAME} has no python3. Install Python 3.9 or later there, or say where it is"
+    ):
         run(f"cryotrans install host {NAME}")
     with pytest.raises(UserError, match=f"{NAME} has no Python /nowhere/python"):
         run(f"cryotrans install host {NAME} python /nowhere/python")
@@ -211,49 +252,79 @@ def test_no_python_there(machine, session, run, home, pair, tmp_path):
         run(f"cryotrans install host {NAME}")
 
 
-def test_install_and_another_version(machine, session, run, home, pair):
+def test_install(machine, session, run, home, pair):
     with pytest.raises(UserError, match=f"CryoTRANS is not installed on {NAME}. Type: cryotrans install host {NAME}"):
         run(f"cryotrans train #1 to #2 steps 2 period 1 {THERE}")
     run(f'cryotrans install host {NAME} python "{sys.executable}"')
     said = "\n".join(session.test_log.texts("info"))
     assert f"CryoTRANS is ready on {NAME}" in said and "Computing on" in said
     assert user_settings(session).machines == {NAME: sys.executable}
-    engines = machine.home / ".cryotrans" / "engines"
-    [ours] = engines.iterdir()
     assert not list((machine.home / ".cryotrans").glob("trial*"))
-    ours.rename(engines / "0123456789abcdef")  # of another version, as what is there then is called
-    assert run(f"cryotrans train #1 to #2 steps 2 period 1 {THERE}").error is None
-    assert ours.is_dir() and json.loads((ours / "version.json").read_text())["digest"] == ours.name
+
+
+def test_environment_there_is_made(machine, session, run, home, pair, tmp_path):
+    wheels = tmp_path / "index"  # an index without a package: nothing is downloaded
+    wheels.mkdir()
+    with pytest.raises(UserError, match=rf"python ended with status 1 on {NAME}: .*torch.* Type it again") as refusal:
+        run(f"cryotrans install host {NAME} source file://{wheels}")
+    assert "\n" not in str(refusal.value)
+    assert (machine.home / ".cryotrans" / "venv" / "bin" / "python").exists()
+    with pytest.raises(UserError, match=f"venv/bin/python on {NAME} has no numpy and no mrcfile and no torch"):
+        run(f"cryotrans train #1 to #2 steps 2 {THERE}")
+
+
+def test_another_version_there(fake, ready, session, run, pair):
+    fake("end(1)")
     run(f"cryotrans train #1 to #2 steps 2 period 1 {THERE}")
-    assert len(list(engines.iterdir())) == 2
+    engines = ready.home / ".cryotrans" / "engines"
+    [ours] = engines.iterdir()
+    ours.rename(engines / "0123456789abcdef")  # as another's is called
+    run(f"cryotrans train #1 to #2 steps 2 period 1 {THERE}")
+    assert ours.is_dir() and json.loads((ours / "version.json").read_text())["digest"] == ours.name
+    before = engine_digest()
+    assert before == ours.name and len(list(engines.iterdir())) == 2
 
 
-def test_line_that_submits_to_a_queue(ready, session, run, pair):
+def test_line_that_submits_to_a_queue(fake, ready, session, run, pair):
+    fake("end(1, 'finished')")
     ours = ready.home / ".cryotrans"
     ours.mkdir()
-    (ours / "submit").write_text("# the queue\necho submitted >> queue; sh -c {command}\n")
+    (ours / "submit").write_text("# the queue\necho submitted >> queue; {command}\n")
     job = run(f"cryotrans train #1 to #2 steps 2 period 1 {THERE}")
     assert job.error is None and (ready.runs[0] / "train_1" / "queue").read_text() == "submitted\n"
     (ours / "submit").write_text("echo no partition of that name >&2; exit 1\n")
-    job = run(f"cryotrans train #1 to #2 steps 2 period 1 {THERE} wait false")
-    _ended(session, job)
-    assert "The line in ~/.cryotrans/submit ended with status 1: no partition of that name." in job.error
+    second = run(f"cryotrans train #1 to #2 steps 2 period 1 {THERE} wait false")
+    _ended(session, second)
+    assert "The line in ~/.cryotrans/submit ended with status 1: no partition of that name." in second.error
 
 
-def test_worker_that_is_killed_there(ready, session, run, pair):
-    job = _begun(session, run, ready)
-    [pid] = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _is_worker(path, ready.runs[0])]
-    os.kill(pid, signal.SIGKILL)
+def test_worker_that_is_killed_there(fake, ready, session, run, pair):
+    fake("say('checkpoint', step=1, loss=1.0, seconds=1.0, weights='net.pt')\nos.kill(os.getpid(), 9)")
+    job = run(f"cryotrans train #1 to #2 steps 6 {THERE} wait false")
     _ended(session, job)
     assert f"On {NAME}: The worker was killed (SIGKILL)" in job.error
-    assert Run(job.folder).can_go_on  # what it had saved is here
 
 
-def _is_worker(process: Path, run: Path) -> bool:
-    with contextlib.suppress(OSError):
-        words = (process / "cmdline").read_bytes().split(b"\0")
-        return b"train" in words and str(run / "run").encode() in words
-    return False
+def test_files_go_on_where_they_were_cut_and_stay_in_the_folder(ready, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    content = os.urandom(3 << 20)
+    (run / "map.mrc").write_bytes(content)
+    places = Places([(run, "run")], str(ready.home / ".cryotrans" / "runs" / "a"))
+    partial = Path(places.there(str(run / "map.mrc.part")))
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(content[: 2 << 20])
+    said: list[str] = []
+    connection = Connection(NAME)
+    push(connection, places, frozenset(), said.append)
+    assert Path(places.there(str(run / "map.mrc"))).read_bytes() == content and len(said) == 1  # the last piece alone
+    (run / "map.mrc").unlink()
+    (run / "map.mrc.part").write_bytes(b"x" * 1000)  # which is not its beginning
+    pull(connection, places, said.append)
+    assert (run / "map.mrc").read_bytes() == content
+    for name in ("../map.mrc", "/map.mrc", "a/../../map.mrc", "C:map.mrc", "a\\..\\map.mrc"):
+        with pytest.raises(Trouble, match="not one of a run"):
+            _inside(run, name)
 
 
 def test_what_ssh_says_is_said_in_a_sentence():
@@ -261,5 +332,6 @@ def test_what_ssh_says_is_said_in_a_sentence():
         assert trouble_of("a", "", 255, said).passes
     strange = trouble_of("a", "", 255, "Bad owner or permissions on /home/me/.ssh/config\n")
     assert str(strange).startswith("ssh to a failed: Bad owner or permissions") and not strange.passes
+    assert "has no python3" in str(trouble_of("a", "", 1, "python3: Command not found.\n"))  # as csh says it
     with pytest.raises(Trouble, match="is no name of a machine"):
         Connection("-oProxyCommand=reboot")

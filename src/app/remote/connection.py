@@ -263,8 +263,7 @@ _KNOWN = (  # what ssh says; what it means; whether that may pass
     (
         "Connection refused|timed out|No route to host|Network is unreachable|Connection reset|Connection closed|"
         "Broken pipe|closed by remote host|port 65535|not responding|banner exchange",
-        "{machine} cannot be reached by ssh: {last}. Is it on, is the network or VPN? Try in a terminal: "
-        "ssh {machine}",
+        "{machine} cannot be reached by ssh: {last}. Is it on, is the network or VPN? Try in a terminal: ssh {machine}",
         True,
     ),
 )

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 _SUBMIT = Path.home() / ".cryotrans" / "submit"
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_TO_SAVE = 600.0  # from the request to stop until it is killed
-_SECONDS_FOR_FILES = 15.0  # until a network's folder shows what another node wrote
+_SECONDS_FOR_FILES = 5.0  # until a network's folder shows what another node wrote
 _STATUS_SIZE = 1 << 14  # bytes
 _MOST_KEPT_BACK = 1 << 13  # bytes of lines that the disk did not take
 
