@@ -93,9 +93,10 @@ class RemoteInstallation(BackgroundTask):
         self.tell("line", text=f"{self.machine} $ {' '.join(command)}")
         lines, status = self._lines(command, tell=True)
         if status != 0:
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+            said = [line.strip() for line in lines if line.strip()] or ["it said nothing"]
+            why = next((line for line in said if line.upper().startswith("ERROR")), said[-1])  # pip's first says most
             raise UserError(
-                f"{Path(command[0]).name} ended with status {status} on {self.machine}: {last}. The Log has all of its "
+                f"{Path(command[0]).name} ended with status {status} on {self.machine}: {why}. The Log has all of its "
                 f"output. Type it again to start afresh."
             )
 
