@@ -25,7 +25,10 @@ MACHINE = r"[\w\[][\w.@%+:\[\]-]*"  # as ssh calls it; nothing that ssh would ta
 _HERE = Path(__file__).parent
 _TAIL = 1 << 14  # bytes of what ssh says
 _LONGEST_LINE = 1 << 24  # bytes of an answer
-_SECONDS_TO_CONNECT = 20
+_OPTIONS = (
+    *("BatchMode=yes", "ConnectTimeout=20", "ServerAliveInterval=15", "ServerAliveCountMax=3"),
+    *("RemoteCommand=none", "ClearAllForwardings=yes", "PermitLocalCommand=no", "LogLevel=ERROR"),
+)
 _SECONDS_TO_END = 5.0  # of an ssh whose other side has ended
 _BOOT = "exec(open(0,'rb',0,closefd=False).readline())"  # no letter of it means anything to any shell, between "
 # Run first, by any Python 3: where it is an old one, a newer one goes on.
@@ -78,8 +81,7 @@ class Connection:
             raise Trouble("There is no ssh here. Install OpenSSH, which every system has, and try again.")
         config = os.environ.get("CRYOTRANS_SSH_CONFIG")
         python = f'"{self.python}"' if self.python and self.python[0] != "~" else self.python or "python3"
-        options = ["BatchMode=yes", f"ConnectTimeout={_SECONDS_TO_CONNECT}", "ServerAliveInterval=15"]
-        words = [word for option in (*options, "ServerAliveCountMax=3") for word in ("-o", option)]
+        words = [word for option in _OPTIONS for word in ("-o", option)]
         return [ssh, *(["-F", config] if config else []), "-T", *words, "--", self.machine, f'{python} -E -c "{_BOOT}"']
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
@@ -294,6 +296,8 @@ def trouble_of(machine: str, python: str, status: int | None, said: str) -> Trou
             if re.search(pattern, said, re.IGNORECASE):
                 host = machine.rpartition("@")[2]
                 return Trouble(sentence.format(machine=machine, host=host, last=last), passes)
+        if not lines:
+            return Trouble(f"The connection to {machine} was cut.", True)
         return Trouble(f"ssh to {machine} failed: {last}. Try in a terminal: ssh {machine}")
     if status is None or status <= 0:
         return Trouble(f"The connection to {machine} was cut.", True)

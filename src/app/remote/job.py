@@ -20,7 +20,7 @@ from ..markup import link, quoted
 from ..processes import Log
 from ..wording import said_by
 from ..worker_output import Message, message_in
-from .connection import Connection, Trouble
+from .connection import Trouble
 from .files import pull, push
 from .following import PAUSES, follow
 from .machines import Found, Remote, connection_to, prepared
@@ -38,8 +38,6 @@ class RemoteJob(CryoTransJob):
     Leaving it, as at ChimeraX's end, leaves them running there.
     """
 
-    belongs_to_session = True
-
     def __init__(self, *args: Any, remote: Remote, found_again: bool = False, **kw: Any) -> None:
         """
         Args:
@@ -49,7 +47,6 @@ class RemoteJob(CryoTransJob):
         """
         super().__init__(*args, **kw)
         self._remote, self._found_again = remote, found_again
-        self._connection: Connection | None = None
         self._awake = threading.Event()  # set when it is to stop or to be left
         self._found: Found | None = None
         self._record: Record | None = None
@@ -79,12 +76,11 @@ class RemoteJob(CryoTransJob):
                 self._found = prepared(self._chosen)
             self._python = self._python or Path(self._remote.machine)
             super().work()
-            if self._record is not None and not self.leaving:
-                self._record.state = "fetched"
-                self._record.write(self.folder)
         except Trouble as trouble:
             if not self.leaving:
-                raise UserError(str(trouble)) from trouble
+                begun = self._record is not None and bool(self._record.works) and self._record.state != "fetched"
+                way_out = f" What it is at goes on there: cryotrans runs fetch {quoted(self.folder)}" if begun else ""
+                raise UserError(f"{trouble}{way_out}") from trouble
 
     def _run_worker(self, program: str, arguments: Sequence[str]) -> Message | None:
         record = self._record or self._recorded()
@@ -95,14 +91,17 @@ class RemoteJob(CryoTransJob):
         else:
             self._found = self._found or self._often(lambda: prepared(self._chosen))
             work = f"{program}_{len(record.works) + 1}"
-            wanted = frozenset(Path(word).parent for word in arguments if Path(word).is_absolute())
-            self._often(lambda: push(self._chosen, places, wanted - {self.folder}, self._tell_status))
+            named = [Path(word).parent for word in arguments if Path(word).is_absolute()]
+            wanted = frozenset(folder for folder in named if self.folder in folder.parents)
+            self._often(lambda: push(self._chosen, places, wanted, self._tell_status))
             self._begin(record, work, [*self._command(program), *words])
         ended = self._follow(record, work, places)
         if ended is None:
             return None
         outcome = self._outcome
         self._patiently(lambda: pull(self._chosen, places, self._tell_status))
+        record.state = "fetched"
+        record.write(self.folder)
         with self._lock:
             asked_to_end, self._stopping = self._stopping, self._leaving
         if outcome is None:
@@ -120,15 +119,16 @@ class RemoteJob(CryoTransJob):
             assert self._found is not None
             name = f"{self.folder.name}-{secrets.token_hex(4)}"
             record = Record(self._remote.machine, f"{self._found.home}/runs/{name}")
-            if self._frames is not None:
-                record.level, record.frames = self._frames.level, self._frames.options.get("frames")  # type: ignore[assignment]
-        record.device, record.state = self._remote.device, "begun"
+            if (wanted := self._frames) is not None:
+                record.level, record.frames = wanted.level, wanted.options.get("frames")  # type: ignore[assignment]
+        record.device = self._remote.device
         self._record = record
         return record
 
     def _begin(self, record: Record, work: str, command: list[str]) -> None:
         command = [*command, "--progress", "json", "--stop-with-input"]
         record.works.append(work)
+        record.state = "begun"
         record.write(self.folder)
         keeper = (_HERE / "keeper.py").read_text(encoding="utf-8")
         try:
@@ -138,6 +138,7 @@ class RemoteJob(CryoTransJob):
         except Trouble as trouble:
             if not trouble.passes:  # else it may have begun
                 record.works.remove(work)
+                record.state = "fetched"
                 record.write(self.folder) if record.works else (self.folder / FILE).unlink()
             raise
         self.tell(

@@ -30,6 +30,7 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_TO_SAVE = 600.0  # from the request to stop until it is killed
 _SECONDS_FOR_FILES = 5.0  # until a network's folder shows what another node wrote
 _STATUS_SIZE = 1 << 14  # bytes
+_LONGEST_LINE = 1 << 20  # bytes; what is longer is no message, and is cut
 _MOST_KEPT_BACK = 1 << 13  # bytes of lines that the disk did not take
 
 
@@ -69,6 +70,8 @@ def keep(folder: Path) -> None:
 def run(folder: Path) -> None:
     command = json.loads((folder / "command.json").read_bytes())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    if sys.platform == "darwin":
+        environment["PYTORCH_ENABLE_MPS_FALLBACK"] = "1"
     try:
         with (folder / "errors").open("ab") as errors:
             process = subprocess.Popen(
@@ -102,7 +105,7 @@ def run(folder: Path) -> None:
 def _copy(source: BinaryIO, path: Path, kept_back: list[bytes]) -> None:
     """Add each line to a file, whole; what the disk does not take is kept back, the latest of it."""
     with path.open("ab", buffering=0) as file:
-        for line in source:
+        while line := source.readline(_LONGEST_LINE):
             kept_back.append(line if line.endswith(b"\n") else line + b"\n")
             while kept_back and _add(file, kept_back[0]):
                 del kept_back[0]
