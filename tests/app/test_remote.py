@@ -18,6 +18,7 @@ from chimerax.cryotrans.app.remote import following
 from chimerax.cryotrans.app.remote.connection import Connection, Trouble, trouble_of
 from chimerax.cryotrans.app.remote.engine import engine_digest
 from chimerax.cryotrans.app.remote.files import _inside, pull, push
+from chimerax.cryotrans.app.remote.machines import prepared
 from chimerax.cryotrans.app.remote.places import Places
 from chimerax.cryotrans.app.remote.record import record_in
 from chimerax.cryotrans.app.runs import Run, runs_of
@@ -274,16 +275,21 @@ def test_environment_there_is_made(machine, session, run, home, pair, tmp_path):
         run(f"cryotrans train #1 to #2 steps 2 {THERE}")
 
 
-def test_another_version_there(fake, ready, session, run, pair):
-    fake("end(1)")
-    run(f"cryotrans train #1 to #2 steps 2 period 1 {THERE}")
-    engines = ready.home / ".cryotrans" / "engines"
+def test_another_version_there(machine):
+    engines = machine.home / ".cryotrans" / "engines"
+    connection = Connection(NAME, sys.executable)
+    found = prepared(connection)
     [ours] = engines.iterdir()
+    assert Path(found.engine) == ours and ours.name == engine_digest() == json.loads(_version(ours))["digest"]
     ours.rename(engines / "0123456789abcdef")  # as another's is called
-    run(f"cryotrans train #1 to #2 steps 2 period 1 {THERE}")
-    assert ours.is_dir() and json.loads((ours / "version.json").read_text())["digest"] == ours.name
-    before = engine_digest()
-    assert before == ours.name and len(list(engines.iterdir())) == 2
+    assert prepared(connection) == found and sorted(engines.iterdir()) == sorted([engines / "0123456789abcdef", ours])
+    (ours / "version.json").unlink()  # half sent
+    (ours / "__main__.py").unlink()
+    assert prepared(connection) == found and (ours / "__main__.py").is_file() and _version(ours)
+
+
+def _version(engine: Path) -> str:
+    return (engine / "version.json").read_text()
 
 
 def test_line_that_submits_to_a_queue(fake, ready, session, run, pair):
