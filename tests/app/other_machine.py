@@ -1,7 +1,7 @@
 """Another machine for tests: a real sshd on the loopback interface, with keys, a home and an ssh configuration.
 
 The sshd is that of CRYOTRANS_SSHD, of PATH or of /usr/sbin.  Its user's home is a folder of the test, and
-its pip downloads nothing.
+its pip downloads nothing, its programs have one thread.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class OtherMachine:
         settings.write_text(
             f'Port {self._port}\nListenAddress 127.0.0.1\nHostKey "{self._folder}/host_key"\nPidFile none\n'
             f'AuthorizedKeysFile "{self._folder}/user_key.pub"\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n'
-            f'KbdInteractiveAuthentication no\nMaxStartups 100\nSetEnv "HOME={self.home}" PIP_NO_INDEX=1 {more}\n'
+            f"KbdInteractiveAuthentication no\nMaxStartups 100\n"
+            f'SetEnv "HOME={self.home}" PIP_NO_INDEX=1 OMP_NUM_THREADS=1 {more}\n'
         )
         sshd = sshd_path()
         assert sshd is not None

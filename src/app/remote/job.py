@@ -178,7 +178,8 @@ class RemoteJob(CryoTransJob):
         if ended["state"] == "interrupted":
             return "it was cut off, as by a restart of the machine. cryotrans resume goes on from its last checkpoint."
         if ended["state"] != "ended":
-            return f"its folder {self._record.folder if self._record else ''} is gone."
+            folder = self._record.folder if self._record is not None else "the run"
+            return f"nothing has begun in {folder}, or it was removed. Train it anew."
         if "submit" in ended:
             return f"{ended['submit']}."
         return sentence_for(self._said_why, int(ended.get("exit", 0)), str(ended.get("printed", "")), asked_to_end)
