@@ -14,6 +14,7 @@ Sent into the folder of the work, and run by a Python that needs nothing beside 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -121,7 +122,8 @@ def _add(file: Any, line: bytes) -> bool:
         while done < len(line):
             done += file.write(line[done:])
     except OSError:
-        file.truncate(began)
+        with contextlib.suppress(OSError):
+            file.truncate(began)
         return False
     return True
 

@@ -11,7 +11,6 @@ from .connection import MACHINE, Connection, Trouble
 from .engine import engine_digest, send_engine
 
 _DEVICE = re.compile(rf"ssh:(?P<machine>{MACHINE})(?:/(?P<device>auto|cpu|cuda(?::\d+)?))?")
-DEVICE_WORDS = "ssh:MACHINE"
 
 
 class Remote(NamedTuple):

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ...engine.files.writing import write_atomically
+from .connection import MACHINE
 
 FILE = "remote.json"
 
@@ -45,7 +47,8 @@ def record_in(run: Path) -> Record | None:
     """Of the run in a folder; None if there is none, or none that can be read."""
     with contextlib.suppress(OSError, ValueError, TypeError):
         record = Record(**json.loads((run / FILE).read_text(encoding="utf-8")))
-        if isinstance(record.machine, str) and isinstance(record.folder, str) and isinstance(record.works, list):
+        texts = (record.folder, *record.works)
+        if re.fullmatch(MACHINE, record.machine) and all(isinstance(text, str) for text in texts):
             return record
     return None
 
