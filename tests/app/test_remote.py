@@ -325,8 +325,12 @@ def test_files_go_on_where_they_were_cut_and_stay_in_the_folder(ready, tmp_path)
     connection = Connection(NAME)
     push(connection, places, frozenset(), said.append)
     assert Path(places.there(str(run / "map.mrc"))).read_bytes() == content and len(said) == 1  # the last piece alone
+    Path(places.there(str(run / "map.mrc"))).unlink()
+    partial.write_bytes(b"x" * 1000)  # which is not its beginning
+    push(connection, places, frozenset(), said.append)
+    assert Path(places.there(str(run / "map.mrc"))).read_bytes() == content
     (run / "map.mrc").unlink()
-    (run / "map.mrc.part").write_bytes(b"x" * 1000)  # which is not its beginning
+    (run / "map.mrc.part").write_bytes(b"x" * 1000)
     pull(connection, places, said.append)
     assert (run / "map.mrc").read_bytes() == content
     for name in ("../map.mrc", "/map.mrc", "a/../../map.mrc", "C:map.mrc", "a\\..\\map.mrc"):
