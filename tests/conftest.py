@@ -14,7 +14,7 @@ import sys
 import pytest
 
 NO_CHIMERAX = "needs the ChimeraX libraries"
-ALLOWED_REASONS = ["needs an NVIDIA GPU", "needs an Apple GPU", "needs a C++ compiler", "needs PyQt6"]
+ALLOWED_REASONS = ["needs an NVIDIA GPU", "needs an Apple GPU", "needs a C++ compiler", "needs PyQt6", "needs an sshd"]
 if (sys.version_info[:2], sys.platform, platform.machine()) != ((3, 11), "linux", "x86_64"):
     ALLOWED_REASONS.append(NO_CHIMERAX)  # there are none for this Python or this machine
 if (sys.platform, platform.machine()) != ("linux", "x86_64"):

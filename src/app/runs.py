@@ -35,6 +35,7 @@ from ..engine.files.writing import write_atomically
 from .background import BackgroundTask
 from .markup import quoted
 from .places import found, number_of, remove_empty
+from .remote.record import is_away
 from .settings import remember_run, user_settings
 
 MAP_FILES = re.compile(r"(initial|validation|segments|(initial|target)_mask|half_[12]|target(_\d+)?)\.mrc|models\.json")
@@ -160,7 +161,7 @@ class Run:
 
     def take_back(self) -> None:
         """Remove the maps of a new run, and the folders made for it, if the worker has not begun it."""
-        if self.made is None or (self.folder / RUN_FILE).exists():
+        if self.made is None or (self.folder / RUN_FILE).exists() or is_away(self.folder) is not None:
             return
         maps = self.initial_path.parent
         with contextlib.suppress(OSError):
@@ -191,7 +192,7 @@ class Run:
         return [model["name"] for model in (*models.get("between", ()), models["target"])] if models else []
 
     def state(self) -> str:
-        """running, interrupted, stopped, finished, failed, not begun, damaged, gone; or unknown.
+        """running, interrupted, stopped, finished, failed, not begun, damaged, gone, on MACHINE; or unknown.
 
         The last where run.json says that it is running, and on that disk nothing can tell whether that is still so.
         """
@@ -199,6 +200,8 @@ class Run:
             return "running"
         if not os.path.isdir(self.folder):
             return "gone"
+        if (record := is_away(self.folder)) is not None:
+            return f"on {record.machine}"
         try:
             state = self.content().get("state", "not begun")
         except InputError:

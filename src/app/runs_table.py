@@ -33,6 +33,8 @@ def _links(run: Run, state: str) -> str:
     links = []
     if run.is_active:
         links.append(link(f"cryotrans stop {quoted(run.folder)}", "stop"))
+    elif state.startswith("on "):
+        return link(f"cryotrans runs fetch {quoted(run.folder)}", "fetch")
     elif state in ("interrupted", "stopped", "failed") and run.can_go_on:
         links.append(link(f"cryotrans resume {quoted(run.folder)}", "resume"))
     if not run.is_active and run.frames():

@@ -14,6 +14,7 @@ _N_RECENT = 30
 class _UserSettings(Settings):
     AUTO_SAVE = {  # noqa: RUF012 - ChimeraX's way of declaring settings
         "python": "",  # path of the Python that runs the engine, if the user or `cryotrans install` chose one
+        "machines": {},  # others to compute on, as ssh calls them, and the Python there; "" for an environment of ours
         "recent_runs": [],  # folders, the latest first
     }
 

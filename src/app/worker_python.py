@@ -41,7 +41,7 @@ print(json.dumps({"version": list(sys.version_info[:2]), "missing": missing}))
 """
 
 # Asked of a Python that has PyTorch: which CUDA it was made for, null if it sees no NVIDIA GPU.
-_CUDA_QUESTION = "import json, torch; print(json.dumps(torch.version.cuda if torch.cuda.is_available() else None))"
+CUDA_QUESTION = "import json, torch; print(json.dumps(torch.version.cuda if torch.cuda.is_available() else None))"
 _CUPY = {"11": "cupy-cuda11x", "12": "cupy-cuda12x", "13": "cupy-cuda13x"}  # by the main number of CUDA's version
 
 
@@ -127,9 +127,14 @@ def trouble_with(python: Path) -> str | None:
 def cupy_for(python: Path) -> str | None:
     """The CuPy package that fits this Python's PyTorch, None if it sees no NVIDIA GPU."""
     try:
-        cuda = _answer(python, _CUDA_QUESTION)
+        cuda = _answer(python, CUDA_QUESTION)
     except (OSError, subprocess.TimeoutExpired, ValueError):
         return None  # the training to try it will say what is wrong
+    return cupy_package(cuda)
+
+
+def cupy_package(cuda: str | None) -> str | None:
+    """The one for a version of CUDA, None for none."""
     return _CUPY.get(str(cuda).partition(".")[0])
 
 

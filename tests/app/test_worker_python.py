@@ -106,7 +106,7 @@ def test_install_makes_an_environment_and_tries_it(session, run, no_python, whee
 def test_cupy_is_added_where_there_is_a_gpu_and_not_missed_elsewhere(
     session, run, no_python, wheels, monkeypatch, is_there
 ):
-    monkeypatch.setattr(worker_python, "_CUDA_QUESTION", "print('\"12.8\"')")  # an NVIDIA GPU, PyTorch for CUDA 12.8
+    monkeypatch.setattr(worker_python, "CUDA_QUESTION", "print('\"12.8\"')")  # an NVIDIA GPU, PyTorch for CUDA 12.8
     if is_there:
         _wheel(wheels, "cupy-cuda12x")
     task = run("cryotrans install")
@@ -238,7 +238,7 @@ def test_install_refuses_a_python_whose_training_fails(session, run, no_python, 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "does not exist"),
+        (None, "There is no Python .*python"),
         ("exit 0", "does not answer as a Python does"),
         ("echo hello", "does not answer as a Python does"),
         ('echo "{\\"version\\": [3, 8], \\"missing\\": []}"', r"is Python 3\.8; Python 3\.9 or later"),

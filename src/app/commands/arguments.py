@@ -29,6 +29,7 @@ from chimerax.map_series import MapSeries
 
 from ...engine.options.option import Option
 from ..masks import MaskArg
+from ..remote.machines import remote_in
 from ..riders import RIGID, StructureToCarryArg
 from ..segments import SegmentsArg
 
@@ -36,18 +37,30 @@ _ID = r"\d+(?:\.\d+)*"  # of a model, as 2 or 2.1
 
 
 class DeviceArg(Annotation):
-    """auto, cpu, mps, cuda or cuda:N."""
+    """auto, cpu, mps, cuda or cuda:N; or a machine that ssh knows, ssh:MACHINE, or ssh:MACHINE/cuda:1."""
 
-    name = "one of 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'"
+    name = "one of 'auto', 'cpu', 'cuda', 'cuda:N', 'mps' or 'ssh:MACHINE'"
 
     @classmethod
     def parse(cls, text: str, session: Any) -> tuple[str, str, str]:
         if not text:
             raise AnnotationError(f"Expected {cls.name}")
         token, text, rest = next_token(text)
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", token):
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", token) and remote_in(token) is None:
             raise AnnotationError(f"Expected {cls.name}, got '{token}'")
         return token, text, rest
+
+
+class PythonArg(OpenFileNameArg):
+    """The file of a Python, of this machine or, as typed, of another."""
+
+    name = "the file of a Python"
+    check_existence = False
+
+    @classmethod
+    def parse(cls, text: str, session: Any) -> tuple[str, str, str]:
+        typed = StringArg.parse(text, session)
+        return OpenFileNameArg.parse(text, session) if typed[0] in ("browse", "browser") else typed
 
 
 class OneMapArg(MapArg):

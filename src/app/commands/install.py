@@ -1,4 +1,4 @@
-"""cryotrans install: a Python that has PyTorch."""
+"""cryotrans install: a Python that has PyTorch, on this machine or another."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import Any
 
 from chimerax.core.errors import UserError
 
-from ..background import run_task
+from ..background import BackgroundTask, run_task
 from ..installation import Installation
+from ..remote.installation import RemoteInstallation
 
 
 def install(
     session: Any,
+    host: str | None = None,
     python: str | None = None,
     directory: str | None = None,
     source: str | None = None,
     wait: bool | None = None,
-) -> Installation:
-    """Take or make a Python that has PyTorch, and try it."""
+) -> BackgroundTask:
+    """Take or make a Python that has PyTorch, here or on another machine, and try it."""
+    if host is not None:
+        return _on_host(session, host, python, directory, source, wait)
     if source is not None and "://" not in source:
         folder = Path(source).expanduser().absolute()
         if not any(folder.glob("*.whl")):
@@ -36,5 +40,19 @@ def install(
         Path(directory).expanduser() if directory is not None else None,
         source,
     )
+    run_task(session, task, wait)
+    return task
+
+
+def _on_host(
+    session: Any, host: str, python: str | None, directory: str | None, source: str | None, wait: bool | None
+) -> RemoteInstallation:
+    if directory is not None:
+        raise UserError(f"On {host} the environment is made in ~/.cryotrans. Leave directory out.")
+    if source is not None and "://" not in source:
+        raise UserError(
+            f"source {source} is of this machine. For {host} give the address of an index, or leave it out."
+        )
+    task = RemoteInstallation(session, host, python or "", source)
     run_task(session, task, wait)
     return task

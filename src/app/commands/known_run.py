@@ -8,6 +8,8 @@ from typing import Any
 from chimerax.core.errors import UserError
 
 from ...engine.errors import InputError
+from ..markup import quoted
+from ..remote.record import is_away
 from ..runs import Run, runs_of
 from ..wording import in_keywords
 
@@ -21,8 +23,13 @@ def content_of(run: Run) -> dict[str, Any]:
     """What run.json says.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is none, it is damaged, or on another machine still.
     """
+    if (record := is_away(run.folder)) is not None:
+        raise UserError(
+            f"The run in {run.folder} is on {record.machine}, and its checkpoints come when it ends: cryotrans stop, "
+            f"or cryotrans runs fetch {quoted(run.folder)}"
+        )
     try:
         content = run.content()
     except InputError as error:

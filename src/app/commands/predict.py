@@ -9,13 +9,14 @@ from typing import Any
 from chimerax.core.errors import UserError
 
 from ..background import run_task
-from ..job import CryoTransJob, Frames
+from ..job import Frames
 from ..masks import own_mask
+from ..remote.machines import remote_in
 from ..riders import FILE, Riders
 from ..runs import Run, runs_of
 from ..volumes import density_map_of, level_of, model_text, shown_level, suggested_level
 from ..wording import cannot_be_written
-from ..worker_python import find_python
+from .beginning import job_on, python_for
 from .folders import new_frames_folder
 from .known_run import content_of, run_in
 
@@ -62,7 +63,7 @@ def predict(
     if (now_shown := shown_level(initial)) is not None:
         shown = now_shown
     shown = suggested_level(initial) if shown is None else shown
-    python = None if session.ui.is_gui else find_python(session)  # a window must not wait for it: the job looks
+    python = python_for(session, device)
     density_map = density_map_of(initial)
     riders = None
     if model is not None:
@@ -80,6 +81,7 @@ def predict(
             raise UserError(cannot_be_written(folder, error)) from error
     if name is None:
         name = f"CryoTRANS {_way(initial, trained, reverse)}"
+    remote = remote_in(device)
     wanted = Frames(
         initial_path=initial_path,
         cut=cut,
@@ -92,7 +94,7 @@ def predict(
             "integrator": integrator,
             "substeps": substeps,
             "relative_to": part_path if part is not None else None,
-            "device": device,
+            "device": device if remote is None else remote.device,
             "atoms": atoms_path if riders is not None else None,
         },
         folder=folder,
@@ -102,7 +104,7 @@ def predict(
     place = Run(folder, initial)
     if trained is not None:
         place = dataclasses.replace(trained, initial=initial, task=None, made=None)
-    job = CryoTransJob(session, _way(initial, trained, reverse), place, python, None, wanted, maps=maps)
+    job = job_on(remote, session, _way(initial, trained, reverse), place, python, None, wanted, maps=maps)
     waited = run_task(session, job, wait)
     return job.series if waited else job
 

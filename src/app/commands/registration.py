@@ -16,7 +16,6 @@ from chimerax.core.commands import (
     ColormapArg,
     EnumOf,
     FloatArg,
-    OpenFileNameArg,
     OpenFolderNameArg,
     SaveFileNameArg,
     SaveFolderNameArg,
@@ -31,7 +30,7 @@ from ...engine.options.prediction import PREDICTION
 from ...engine.options.training import TRAINING
 from ..movie import RotationArg
 from ..palettes import MEASURES, PaletteArg
-from .arguments import COUNT, FRAMES, PIXELS, POSITIVE, DeviceArg, MapsInOrderArg, OneMapArg, keywords_of
+from .arguments import COUNT, FRAMES, PIXELS, POSITIVE, DeviceArg, MapsInOrderArg, OneMapArg, PythonArg, keywords_of
 from .arrows import arrows
 from .batch import batch
 from .color import color
@@ -150,7 +149,13 @@ COMMANDS = {
             "synopsis": "Go on with training from its last checkpoint",
         },
     ),
-    "cryotrans runs": _Command(runs, {"synopsis": "List training runs"}),
+    "cryotrans runs": _Command(
+        runs,
+        {
+            "keyword": [("fetch", OpenFolderNameArg), ("wait", BoolArg)],
+            "synopsis": "List training runs, or fetch one from another machine",
+        },
+    ),
     "cryotrans batch": _Command(
         batch, {"required": [("folder", OpenFolderNameArg)], "synopsis": "List what became of many pairs"}
     ),
@@ -158,7 +163,8 @@ COMMANDS = {
         install,
         {
             "keyword": [
-                ("python", OpenFileNameArg),
+                ("host", StringArg),
+                ("python", PythonArg),
                 ("directory", SaveFolderNameArg),
                 ("source", StringArg),
                 ("wait", BoolArg),

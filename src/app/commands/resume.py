@@ -9,10 +9,10 @@ from chimerax.core.errors import UserError
 from ...engine.files.run_directory import FINAL_WEIGHTS
 from ..job import CryoTransJob
 from ..markup import quoted
+from ..remote.record import record_in
 from ..runs import Run, source_of
 from ..volumes import open_map
-from ..worker_python import find_python
-from .beginning import begin
+from .beginning import begin, python_for
 from .known_run import content_of, path_of_map, run_in
 
 
@@ -45,7 +45,9 @@ def resume(
             f"The run in {run.folder} has done its {done} steps. To go on beyond, give more: "
             f"cryotrans resume {quoted(run.folder)} steps {2 * done or 1}"
         )
-    python = None if session.ui.is_gui else find_python(session)  # a window must not wait for it: the job looks
+    if device is None and (record := record_in(run.folder)) is not None:  # where it was trained before
+        device = f"ssh:{record.machine}/{record.device}"
+    python = python_for(session, device)
     run.forget_closed()
     run.initial = run.initial or _open_again(session, run, content, "initial")
     run.target = run.target or _open_again(session, run, content, "target")

@@ -7,10 +7,14 @@ from typing import Any
 
 from chimerax.core.errors import UserError
 
+from ..background import run_task
 from ..job import CryoTransJob
 from ..markup import link
+from ..remote.looking import Looking
+from ..remote.record import is_away
 from ..runs import Run, known_runs
 from ..runs_table import runs_table
+from .fetch import fetch as fetch_run
 
 
 def stop(session: Any, run: str | None = None) -> list[CryoTransJob]:
@@ -29,12 +33,17 @@ def stop(session: Any, run: str | None = None) -> list[CryoTransJob]:
     return jobs
 
 
-def runs(session: Any) -> list[Run]:
-    """List the runs of this session and the recent ones of this user."""
+def runs(session: Any, fetch: str | None = None, wait: bool | None = None) -> list[Run] | CryoTransJob:
+    """List the runs of this session and the recent ones of this user; or fetch one from another machine."""
+    if fetch is not None:
+        return fetch_run(session, fetch, wait)
     _active_jobs(session)
     found = known_runs(session)
     if found:
         session.logger.info(runs_table(found), is_html=True)
+        away = [run for run in found if not run.is_active and is_away(run.folder) is not None]
+        if away:
+            run_task(session, Looking(session, away), wait)
     else:
         session.logger.info(f"There are no runs yet. To try it: {link('cryotrans demo')}", is_html=True)
     return found

@@ -25,8 +25,7 @@ from ..volumes import (
     suggested_level,
 )
 from ..wording import in_keywords
-from ..worker_python import find_python
-from .beginning import begin
+from .beginning import begin, python_for
 from .folders import maps_of_run, new_run, stem
 
 INTERPOLATION = (
@@ -85,7 +84,7 @@ def train(
                 text = f"{name} belongs to one flow, and a way through several maps has several. Leave it out."
                 raise UserError(text)
     said = _with_recipe(said)
-    python = None if session.ui.is_gui else find_python(session)  # a window must not wait for it: the job looks
+    python = python_for(session, device)
     initial_map = density_map_of(initial)
     target_maps = [density_map_on(target, initial) for target in targets]
     validation_map = density_map_on(validate, initial) if validate is not None else None

@@ -89,7 +89,7 @@ class RunsList:
             "Report": run is not None and (run.folder / "report.html").is_file(),
             "Show in folder": run is not None and run.folder.is_dir(),
             "Forget": run is not None and state != "running",
-            "Delete…": run is not None and state != "running",
+            "Delete…": run is not None and state != "running" and not state.startswith("on "),
         }
         for text, button in self.buttons.items():
             button.setEnabled(can[text])
