@@ -13,9 +13,9 @@ from chimerax.core.errors import UserError
 from ...engine.maps.demo_pair import LEVEL, make_demo_pair
 from ...engine.maps.mrc_file import write_map
 from ..background import BackgroundTask
+from ..messages import Message, message_of
 from ..settings import user_settings
 from ..wording import said_by
-from ..worker_output import Message, message_in
 from ..worker_python import CUDA_QUESTION, PACKAGES, WITH_THEM, cupy_package
 from .connection import Connection, Trouble
 from .engine import engine_digest, send_engine
@@ -125,7 +125,7 @@ class RemoteInstallation(BackgroundTask):
         command = [python, engine, "train", *words, "-n", "2", "-p", "1", "--overwrite", "--progress", "json"]
         lines, status = self._lines(command)
         self._connection.ask("remove", folder=folder)
-        messages = [message for line in lines if (message := message_in(line.encode())) is not None]
+        messages = [message for line in lines if (message := message_of(line.encode())) is not None]
         for message in messages:
             if message["event"] == "error":
                 raise UserError(f"The training to try it failed on {self.machine}. {said_by(message)}")

@@ -17,9 +17,9 @@ from chimerax.core.errors import UserError
 from ..failures import sentence_for
 from ..job import CryoTransJob
 from ..markup import link, quoted
+from ..messages import Message, message_of
 from ..processes import Log
 from ..wording import said_by
-from ..worker_output import Message, message_in
 from .connection import Trouble
 from .files import pull, push
 from .following import PAUSES, follow
@@ -152,7 +152,7 @@ class RemoteJob(CryoTransJob):
         output.write(f"$ ssh {record.machine}: {record.folder}/{work}\n".encode())
 
         def take(line: bytes) -> None:
-            message = message_in(line)
+            message = message_of(line)
             if message is None or message["event"] != "step":
                 output.write(line)
             if message is None:

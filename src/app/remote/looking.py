@@ -8,8 +8,8 @@ from typing import Any
 
 from ..background import BackgroundTask
 from ..markup import link, quoted, table
+from ..messages import Message
 from ..runs import Run
-from ..worker_output import Message
 from .connection import Connection, Trouble
 from .machines import connection_to
 from .record import is_away
