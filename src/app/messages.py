@@ -22,7 +22,7 @@ _ATOMS: Pattern = {
     "angle_deviation": [(NUMBER, None)],
 }
 _VERDICT: Pattern = {"word": str, "reasons?": [str], "advice?": [str]}
-_END: dict[str, Pattern] = {"state": str, "text": str, "mass_outside": NUMBER, **_LEG}
+_END: dict[str, Pattern] = {"state": str, "text?": str, "mass_outside": NUMBER, **_LEG}
 _PATTERNS: dict[str, tuple[Pattern, ...]] = {
     "program": ({"version": str},),
     "note": (_SAID,),

@@ -21,7 +21,7 @@ from processes import exists
 
 from chimerax.cryotrans.app import background
 from chimerax.cryotrans.app.background import BackgroundTask
-from chimerax.cryotrans.app.commands import train as train_command
+from chimerax.cryotrans.app.commands import beginning
 from chimerax.cryotrans.app.course import time_text
 from chimerax.cryotrans.app.failures import sentence_for
 from chimerax.cryotrans.app.job import CryoTransJob
@@ -305,7 +305,7 @@ def test_worker_that_fails_at_once(session, run, use_script, pair, code, sentenc
 
 
 def test_python_that_cannot_be_started(session, run, home, pair, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_command, "find_python", lambda session: tmp_path / "gone")
+    monkeypatch.setattr(beginning, "find_python", lambda session: tmp_path / "gone")
     with pytest.raises(UserError, match=r"gone cannot be started: No such file"):
         run("cryotrans train #1 to #2 wait true")
 

@@ -170,7 +170,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     assert session.ui.wait_for(lambda: job.done, 60) and job.error is None
     assert job.verdict is not None and session.test_log.texts("error") == []
     assert not any("version" in text for text in session.test_log.texts("warning"))
-    assert json.dumps({"event": "program", "version": __version__}) in (job.folder / "worker.log").read_text()
+    assert json.dumps({"event": "program", "version": __version__}) in (job.folder / "worker.log").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(("version", "words"), [("9.9", "is version 9.9"), (None, "does not say its version")])
