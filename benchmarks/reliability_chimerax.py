@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def main() -> None:
         return
     chance = random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        session = _session(Path(scratch))
+        session = session_in(Path(scratch))
         whole = _seconds_of_a_run(session, Path(scratch))
         faults = [
             _kill_sessions(session, Path(scratch), asked.kills, chance, whole),
@@ -81,7 +81,7 @@ def main() -> None:
     sys.exit(1 if any(faults) else 0)
 
 
-def _session(scratch: Path) -> Any:
+def session_in(scratch: Path) -> Any:
     """A session that knows the bundle, and the maps of a training as files."""
     folder = scratch / "chimerax"
     os.environ["HOME"] = str(scratch / "home")
@@ -107,7 +107,7 @@ def _begin(session: Any, scratch: Path, options: str) -> Any:
     return run(session, f"{_TRAINING} {options}", log=False)
 
 
-def _close(session: Any) -> None:
+def close(session: Any) -> None:
     from chimerax.core.commands import run
 
     run(session, "close session", log=False)
@@ -119,24 +119,34 @@ def _seconds_of_a_run(session: Any, scratch: Path) -> float:
     began = time.monotonic()
     job = _begin(session, scratch, "steps 40")
     assert session.ui.wait_for(lambda: job.done, _PATIENCE) and job.series is not None, session.test_log.texts()
-    _close(session)
+    close(session)
     seconds = time.monotonic() - began
     print(f"A training of 40 steps, with report and frames: {seconds:.0f} s", flush=True)
     return seconds
+
+
+def forked(session: Any, act: Callable[[], object]) -> int:
+    """The number of a process that has a copy of the session, and does something with it until it is killed."""
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            session.ui._main = threading.get_ident()
+            act()
+        os._exit(1)
+    return child
 
 
 def _kill_sessions(session: Any, scratch: Path, kills: int, chance: random.Random, whole: float) -> bool:
     stayed, longest, with_worker = 0, 0.0, 0
     for number in range(kills):
         folder = scratch / f"killed_{number}"
-        child = os.fork()
-        if child == 0:
-            with contextlib.suppress(BaseException):
-                session.ui._main = threading.get_ident()
-                job = _begin(session, scratch, f'steps 40 directory "{folder}"')
-                session.ui.wait_for(lambda job=job: job.done, _PATIENCE)
-                time.sleep(_PATIENCE)
-            os._exit(1)
+
+        def train(folder: Path = folder) -> None:
+            job = _begin(session, scratch, f'steps 40 directory "{folder}"')
+            session.ui.wait_for(lambda: job.done, _PATIENCE)
+            time.sleep(_PATIENCE)
+
+        child = forked(session, train)
         time.sleep(chance.uniform(0, whole))
         with_worker += bool(_programs_with(folder))
         os.kill(child, signal.SIGKILL)
@@ -176,7 +186,7 @@ def _kill_workers(session: Any, scratch: Path, kills: int, chance: random.Random
             resumed += 1
             goes_on = _goes_on(session, folder)
         faults += not (said and goes_on)
-        _close(session)
+        close(session)
     print(
         f"Workers killed: {kills}; the session did not go on, or said it otherwise than in a sentence: {faults}; "
         f"resumed to the end: {resumed}",
@@ -207,7 +217,7 @@ def _start_and_stop(session: Any, scratch: Path, times: int, chance: random.Rand
         _turns(session, chance.uniform(0, whole / 4))
         (job.terminate if number % 5 else job.stop)()
         assert session.ui.wait_for(lambda job=job: job.done, _PATIENCE)
-        _close(session)
+        close(session)
         del job
     _turns(session, 1.0)
     after = _held(session, scratch)
@@ -251,7 +261,7 @@ def _save_at_any_moment(session: Any, scratch: Path, times: int, chance: random.
 
         known = [each.folder for each in runs_of(session)]
         faults += len(session.models.list()) != models or known != [folder] or bool(session.test_log.texts("error"))
-        _close(session)
+        close(session)
     print(f"Sessions saved at a random moment of a run and opened: {times}; not as they were: {faults}", flush=True)
     return bool(faults)
 
@@ -279,7 +289,7 @@ def _noise(session: Any, scratch: Path, name: str) -> bool:
     ended = session.ui.wait_for(lambda: job.done, _PATIENCE)
     log = (folder / "worker.log").stat().st_size if (folder / "worker.log").exists() else 0
     settings.python = before
-    _close(session)
+    close(session)
     print(
         f"{name}, {_NOISE_SECONDS} s: longest gap of the event loop {1000 * max(gaps):.0f} ms, memory "
         f"{most >> 20:+d} MB, log {log / 1e6:.0f} MB, {'ended' if ended else 'NOT ENDED'}",

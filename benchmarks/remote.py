@@ -93,19 +93,18 @@ def _quits(other: OtherMachine, scratch: Path, quits: int, chance: random.Random
     from chimerax.cryotrans.app.remote.record import is_away
     from chimerax.cryotrans.app.settings import user_settings
 
-    session = killing._session(scratch)
+    session = killing.session_in(scratch)
     user_settings(session).machines = {NAME: sys.executable}
     whole = _seconds_of_a_run(session, scratch)
     before = whole_again = lost = 0
     for number in range(quits):
         folder = scratch / f"killed_{number}"
-        child = os.fork()
-        if child == 0:
-            with contextlib.suppress(BaseException):
-                session.ui._main = threading.get_ident()
-                _train(session, scratch, folder)
-                session.ui.wait_for(lambda: False, 600)
-            os._exit(1)
+
+        def train(folder: Path = folder) -> None:
+            _train(session, scratch, folder)
+            session.ui.wait_for(lambda: False, 600)
+
+        child = killing.forked(session, train)
         time.sleep(chance.uniform(0.05, 1) * whole)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -117,11 +116,11 @@ def _quits(other: OtherMachine, scratch: Path, quits: int, chance: random.Random
             state = json.loads((folder / "run.json").read_text())
             if job.series is not None and (state["state"], state["step"]) == ("finished", 40):
                 whole_again += 1
-                killing._close(session)
+                killing.close(session)
                 continue
         lost += 1
         print(f"    {folder.name}: {session.test_log.texts('error')[-1:]}")
-        killing._close(session)
+        killing.close(session)
     print(
         f"ChimeraX killed {quits} times: {before} before anything had begun there, {whole_again} runs found again, "
         f"fetched and opened, {lost} lost",
@@ -142,7 +141,7 @@ def _seconds_of_a_run(session: Any, scratch: Path) -> float:
     began = time.monotonic()
     job = _train(session, scratch, scratch / "whole")
     assert session.ui.wait_for(lambda: job.done, 300) and job.series is not None, session.test_log.texts()
-    killing._close(session)
+    killing.close(session)
     return time.monotonic() - began
 
 

@@ -34,13 +34,36 @@ from .worker_python import (
 )
 
 
-class Installation(BackgroundTask):
+class AnyInstallation(BackgroundTask):
+    """What installations on this machine and on others have in common: what is printed, and how they end."""
+
+    belongs_to_session = False
+
+    def __init__(self, session: Any, name: str) -> None:
+        super().__init__(session, name)
+        self.line = ""  # the latest one of what is printed
+
+    def take_up(self, message: Message) -> None:
+        if message["event"] == "line":
+            self.session.logger.info(message["text"].rstrip())
+            self.line = message["text"].strip()[:80]
+            self.session.logger.status(f"CryoTRANS installation: {self.line}")
+
+    def finish(self) -> None:
+        self.session.logger.status("")
+        if self.error is not None:
+            self.error = f"cryotrans install: {self.error}"
+            if not self.is_waited_for:
+                self.session.logger.error(self.error)
+        elif self.leaving:
+            self.session.logger.info("CryoTRANS installation: stopped. Type it again to start afresh.")
+
+
+class Installation(AnyInstallation):
     """Makes an environment with PyTorch, or takes a Python that has it, and tries it with a training of two steps.
 
     The Python is used from then on if the training worked.
     """
-
-    belongs_to_session = False
 
     def __init__(self, session: Any, python: Path | None, folder: Path | None, source: str | None = None) -> None:
         """
@@ -61,7 +84,6 @@ class Installation(BackgroundTask):
         self.python = python if python is not None else python_of(folder)  # type: ignore[arg-type]
         self._folder = folder if python is None else None
         self._source = source
-        self.line = ""  # the latest one of what is printed
 
     def work(self) -> None:
         if self._folder is None and (trouble := trouble_with(self.python)) is not None:
@@ -124,22 +146,10 @@ class Installation(BackgroundTask):
         self.tell("tried", end=outcome.end)
 
     def take_up(self, message: Message) -> None:
+        super().take_up(message)
         logger = self.session.logger
-        if message["event"] == "line":
-            logger.info(message["text"].rstrip())
-            self.line = message["text"].strip()[:80]
-            logger.status(f"CryoTRANS installation: {self.line}")
-        elif message["event"] == "warning" or (message["event"] == "note" and "Computing on" in message["text"]):
+        if message["event"] == "warning" or (message["event"] == "note" and "Computing on" in message["text"]):
             logger.info(said_by(message))  # of two steps there is no verdict, and their folder is about to go
         elif message["event"] == "tried" and message["end"] is not None and message["end"]["state"] == "finished":
             user_settings(self.session).python = str(self.python)
             logger.info(f"CryoTRANS is ready: it runs in {self.python}.")
-
-    def finish(self) -> None:
-        self.session.logger.status("")
-        if self.error is not None:
-            self.error = f"cryotrans install: {self.error}"
-            if not self.is_waited_for:
-                self.session.logger.error(self.error)
-        elif self.leaving:
-            self.session.logger.info("CryoTRANS installation: stopped. Type it again to start afresh.")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..engine.errors import InputError, is_of_memory, named, worded
+from ..engine.errors import InputError, first_line, is_of_memory, named, worded
 from .streams import Stream
 
 _SECONDS_BETWEEN_STEPS = 0.25  # a glance at the loss makes a GPU wait, so glances are rare
@@ -255,7 +255,7 @@ def in_a_sentence(error: BaseException) -> str:
         return _of_the_disk(error)
     if is_of_memory(error):
         return f"Out of memory. Use {named('bin_size')} 2, a higher level, a smaller network, or {named('device')} cpu."
-    return f"Computing failed: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}."
+    return f"Computing failed: {first_line(error)}."
 
 
 def _of_the_disk(error: OSError) -> str:

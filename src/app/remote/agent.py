@@ -109,7 +109,8 @@ def engine(given: BinaryIO, digest: str, version: str, size: int) -> dict[str, A
 # Files
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """SHA-256 of what is in a file, as hexadecimal digits."""
     total = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
@@ -123,7 +124,7 @@ def put(given: BinaryIO, folder: str, files: list[dict[str, Any]]) -> dict[str, 
     for about in files:
         path = Path(folder, about["path"])
         partial = path.with_name(path.name + PARTIAL)
-        if path.is_file() and path.stat().st_size == about["size"] and _digest(path) == about["sha256"]:
+        if path.is_file() and path.stat().st_size == about["size"] and digest_of(path) == about["sha256"]:
             have.append(about["size"])
         else:
             have.append(min(partial.stat().st_size, about["size"]) if partial.is_file() else 0)
@@ -145,7 +146,7 @@ def put(given: BinaryIO, folder: str, files: list[dict[str, Any]]) -> dict[str, 
                     raise ConnectionError
                 file.write(piece)
                 left -= len(piece)
-        if _digest(partial) == about["sha256"]:
+        if digest_of(partial) == about["sha256"]:
             partial.replace(path)
         else:
             partial.unlink()
@@ -159,7 +160,7 @@ def pull(given: BinaryIO, folder: str) -> dict[str, Any]:
     found = []
     for path in sorted(root.rglob("*")):
         if path.is_file() and not path.name.startswith(".") and path.suffix not in (PARTIAL, ".lock"):
-            about = {"path": path.relative_to(root).as_posix(), "size": path.stat().st_size, "sha256": _digest(path)}
+            about = {"path": path.relative_to(root).as_posix(), "size": path.stat().st_size, "sha256": digest_of(path)}
             found.append(about)
     _say(b"=", {"files": found})
     for name, begun in json.loads(given.readline() or b"[]"):

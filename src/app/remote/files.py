@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ...engine.files.writing import write_atomically
-from .agent import PARTIAL
+from .agent import PARTIAL, digest_of
 from .connection import Connection, Talk, Trouble
 from .places import Places
 
@@ -65,7 +65,7 @@ def _sent(path: Path, name: str, places: Places) -> _Sent:
     if path.suffix == ".json":
         content = places.content_there(path.read_bytes())
         return _Sent(path, name, content, len(content), hashlib.sha256(content).hexdigest())
-    return _Sent(path, name, None, path.stat().st_size, _digest(path))
+    return _Sent(path, name, None, path.stat().st_size, digest_of(path))
 
 
 def _put(connection: Connection, folder: str, files: list[_Sent], tell: Callable[[str], None]) -> list[str]:
@@ -147,7 +147,7 @@ def _receive(talk: Talk, path: Path, begun: int, size: int) -> Iterator[int]:
 def _is_right(path: Path, sha256: str, places: Places) -> bool:
     """Give a file that came its name, if it is whole."""
     partial = path.with_name(path.name + PARTIAL)
-    if _digest(partial) != sha256:
+    if digest_of(partial) != sha256:
         partial.unlink()
         return False
     if path.suffix == ".json":
@@ -163,7 +163,7 @@ def _is_here(path: Path, size: int, sha256: str, places: Places) -> bool:
         return False
     if path.suffix == ".json":
         return hashlib.sha256(places.content_there(path.read_bytes())).hexdigest() == sha256
-    return path.stat().st_size == size and _digest(path) == sha256
+    return path.stat().st_size == size and digest_of(path) == sha256
 
 
 def _inside(root: Path, name: str) -> Path:
@@ -172,11 +172,3 @@ def _inside(root: Path, name: str) -> Path:
     if not parts or ".." in parts or name.startswith("/") or any(set(part) & set("\\:") for part in parts):
         raise Trouble(f"The other machine names a file {name!r}, which is not one of a run.")
     return root.joinpath(*parts)
-
-
-def _digest(path: Path) -> str:
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            total.update(piece)
-    return total.hexdigest()

@@ -12,7 +12,7 @@ from chimerax.core.errors import UserError
 
 from ...engine.maps.demo_pair import LEVEL, make_demo_pair
 from ...engine.maps.mrc_file import write_map
-from ..background import BackgroundTask
+from ..installation import AnyInstallation
 from ..messages import Message, message_of
 from ..settings import user_settings
 from ..wording import said_by
@@ -26,10 +26,8 @@ from .places import Places
 _PIP = ("-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off")
 
 
-class RemoteInstallation(BackgroundTask):
+class RemoteInstallation(AnyInstallation):
     """Takes or makes a Python with PyTorch on another machine, sends the programs, and tries them: two steps."""
-
-    belongs_to_session = False
 
     def __init__(self, session: Any, machine: str, python: str, source: str | None = None) -> None:
         """
@@ -138,20 +136,9 @@ class RemoteInstallation(BackgroundTask):
         self.tell("tried")
 
     def take_up(self, message: Message) -> None:
-        logger = self.session.logger
-        if message["event"] == "line":
-            logger.info(message["text"].rstrip())
-            logger.status(f"CryoTRANS installation: {message['text'].strip()[:80]}")
-        elif message["event"] == "tried":
+        super().take_up(message)
+        if message["event"] == "tried":
             settings = user_settings(self.session)
             settings.machines = {**settings.machines, self.machine: self._python}
-            logger.info(f"CryoTRANS is ready on {self.machine}: cryotrans train #1 to #2 device ssh:{self.machine}")
-
-    def finish(self) -> None:
-        self.session.logger.status("")
-        if self.error is not None:
-            self.error = f"cryotrans install: {self.error}"
-            if not self.is_waited_for:
-                self.session.logger.error(self.error)
-        elif self.leaving:
-            self.session.logger.info("CryoTRANS installation: stopped. Type it again to start afresh.")
+            ready = f"CryoTRANS is ready on {self.machine}: cryotrans train #1 to #2 device ssh:{self.machine}"
+            self.session.logger.info(ready)

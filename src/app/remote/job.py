@@ -6,6 +6,8 @@ needs there, follows what the program prints, and fetches what it wrote at its e
 
 from __future__ import annotations
 
+import itertools
+import math
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -99,7 +101,7 @@ class RemoteJob(CryoTransJob):
         if ended is None:
             return None
         outcome = self._outcome
-        self._patiently(lambda: pull(self._chosen, places, self._tell_status))
+        self._often(lambda: pull(self._chosen, places, self._tell_status), most=math.inf)
         record.state = "fetched"
         record.write(self.folder)
         with self._lock:
@@ -139,7 +141,10 @@ class RemoteJob(CryoTransJob):
             if not trouble.passes:  # else it may have begun
                 record.works.remove(work)
                 record.state = "fetched"
-                record.write(self.folder) if record.works else (self.folder / FILE).unlink()
+                if record.works:
+                    record.write(self.folder)
+                else:
+                    (self.folder / FILE).unlink()
             raise
         self.tell(
             "note", text=f"It runs on {self._remote.machine}, in {record.folder}. ChimeraX may be closed meanwhile."
@@ -191,27 +196,16 @@ class RemoteJob(CryoTransJob):
         self._awake.wait(seconds)
         return not self.leaving
 
-    def _often(self, act: Callable[[], _T]) -> _T:
-        """Try it several times, where that may help."""
-        for number in range(_N_TRIES):
+    def _often(self, act: Callable[[], _T], most: float = _N_TRIES) -> _T:
+        """Try it again where that may help, so often at most."""
+        for number in itertools.count(1):
             try:
                 return act()
             except Trouble as trouble:
-                if not trouble.passes or number == _N_TRIES - 1 or not self._pause(trouble, PAUSES[number]):
+                seconds = PAUSES[min(number, len(PAUSES)) - 1]
+                if not trouble.passes or number >= most or not self._pause(trouble, seconds):
                     raise
         raise AssertionError
-
-    def _patiently(self, act: Callable[[], object]) -> None:
-        """Try it until it is done, where that may help."""
-        n_tries = 0
-        while True:
-            try:
-                act()
-                return
-            except Trouble as trouble:
-                if not trouble.passes or not self._pause(trouble, PAUSES[min(n_tries, len(PAUSES) - 1)]):
-                    raise
-                n_tries += 1
 
     def _tell_to_stop(self) -> None:
         work, record = self._works_on, self._record

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.errors import InputError
+from ...engine.files.array_file import read_arrays
 from ...engine.files.batch_folder import FRAMES, RESULT_FILE, THUMBNAIL, Outcome
 from ...engine.files.run_directory import RunDirectory
 from ...engine.files.writing import write_atomically
@@ -50,8 +51,8 @@ def figures_of(folder: Path) -> dict[str, Any]:
 def _motion(path: Path) -> float:
     """Å, root mean square over the points in the file; not a number where there is none."""
     try:
-        with np.load(path) as arrays:
-            return _rms(arrays["end"].astype(np.float64) - arrays["start"])
+        arrays = read_arrays(path)
+        return _rms(arrays["end"].astype(np.float64) - arrays["start"])
     except (OSError, ValueError, KeyError):
         return math.nan
 

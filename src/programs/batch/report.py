@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import math
-import urllib.parse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ from ..report.report import REPORT_FILE
 from ..report.sections import time_text
 from .outcome import outcome_of
 from .pairs import Faults, read_lines, row_of
-from .states import states_section
+from .states import link_to, states_section
 
 _STYLE = """
 body { max-width: 1240px }
@@ -113,10 +112,10 @@ def _row(folder: Path, outcome: Outcome, with_model: bool) -> str:
     report = place / REPORT_FILE
     name = escaped(outcome.name)
     if report.is_file():
-        name = f'<a href="{report_link(outcome.name)}">{name}</a>'
+        name = f'<a href="{link_to(outcome.name, REPORT_FILE)}">{name}</a>'
     maps = escaped(f"{Path(outcome.initial).name} → {Path(outcome.target).name}")
     frames = (place / FRAMES).is_dir()
-    where = f'<a href="pairs/{urllib.parse.quote(outcome.name)}/{FRAMES}/">frames</a>' if frames else ""
+    where = f'<a href="{link_to(outcome.name, FRAMES)}/">frames</a>' if frames else ""
     numbers = [_number(outcome.correlation, "{:.3f}"), _number(outcome.resolution, "{:.1f} Å")]
     numbers.append(_number(outcome.motion, "{:.1f} Å"))
     numbers += [_number(outcome.model_motion, "{:.1f} Å")] if with_model else []
@@ -126,10 +125,6 @@ def _row(folder: Path, outcome: Outcome, with_model: bool) -> str:
         f'<tr class="{outcome.verdict.split()[0]}"><td>{_picture(place / THUMBNAIL)}</td>'
         f"<td>{name}<small>{maps} {where}</small></td><td>{verdict}</td>{cells}</tr>"
     )
-
-
-def report_link(name: str) -> str:
-    return f"pairs/{urllib.parse.quote(name)}/{REPORT_FILE}"
 
 
 def _picture(path: Path) -> str:

@@ -76,11 +76,16 @@ def _cell(outcome: Outcome | None, value: Callable[[Outcome], float], most: floa
     colour = f"rgba({_FAR[0]},{_FAR[1]},{_FAR[2]},{share * 0.85:.2f})"
     text = f"{value(outcome):.1f}" if numbers else "&nbsp;"
     pale = ";opacity:.45" if outcome.verdict not in VERDICTS[:2] else ""
-    link = f"pairs/{urllib.parse.quote(outcome.name)}/{REPORT_FILE}"
+    link = link_to(outcome.name, REPORT_FILE)
     title = escaped(f"{outcome.name}: {value(outcome):.2f} Å, {outcome.verdict}")
     return (
         f'<td style="background:{colour}" title="{title}"><a href="{link}" style="display:block{pale}">{text}</a></td>'
     )
+
+
+def link_to(name: str, what: str) -> str:
+    """From the report to what is in the folder of a pair."""
+    return f"pairs/{urllib.parse.quote(name)}/{what}"
 
 
 def _short_names(paths: Sequence[str]) -> dict[str, str]:
