@@ -30,7 +30,7 @@ from .legs import train
 from .prediction import predict_to_files
 from .progress import Reporter, in_a_sentence, make_reporter
 from .stop_request import StopRequest
-from .streams import let_go, show_anything
+from .streams import let_go, say_no_more_where_nobody_reads, show_anything
 
 _BAD_INPUT = 2
 
@@ -125,6 +125,7 @@ def run_program(arguments: list[str]) -> Ended:
             raise
         return _end(reporter, _cannot_load(error), may_pass=False)
     except KeyboardInterrupt:  # a second request to stop
+        say_no_more_where_nobody_reads()
         with contextlib.suppress(BrokenPipeError):
             reporter.close()
         return Ended(stop.exit_status or 128 + signal.SIGINT)

@@ -7,8 +7,10 @@ to whom the work matters.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -59,8 +61,23 @@ def let_go() -> None:
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()
+        except KeyboardInterrupt:  # nobody takes it, and the user has waited enough
+            _to_nobody(getattr(sys, name))
         except (OSError, ValueError, AttributeError):  # closed, or None
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - Python closes it
+
+
+def say_no_more_where_nobody_reads() -> None:
+    """Do not wait for a reader that stands still, as a stalled terminal does: what it has not taken is lost."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, None, or Windows, which cannot tell
+            if not select.select([], [stream.fileno()], [], 0)[1]:
+                _to_nobody(stream)
+
+
+def _to_nobody(stream: Any) -> None:
+    with open(os.devnull, "w") as nobody:
+        os.dup2(nobody.fileno(), stream.fileno())
 
 
 def _attempt(act: Callable[[], object]) -> None:

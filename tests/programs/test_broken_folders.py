@@ -182,12 +182,46 @@ def test_a_log_that_nobody_reads_can_be_ended(maps, tmp_path):
         fcntl.fcntl(theirs, F_SETPIPE_SZ, 4096)  # soon full
     with start(*training(maps, tmp_path / "run", 10**9, 1), "--progress", "json", stdout=theirs) as process:
         os.close(theirs)
-        wait_for_step(tmp_path / "run", 1, process)
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(2)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-        assert "Traceback" not in process.stderr.read()
+        try:
+            wait_for_step(tmp_path / "run", 1, process)
+            time.sleep(1)
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(2)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
+    os.close(ours)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes as POSIX has them")
+@pytest.mark.parametrize("act", ["let_go()", "say_no_more_where_nobody_reads(); let_go()"])
+def test_the_end_does_not_wait_for_a_reader_that_stands_still(act):
+    """What is left to say is more than the pipe holds: Ctrl-C ends the waiting, or there is none."""
+    code = f"""
+import sys
+from chimerax.cryotrans.programs.streams import let_go, say_no_more_where_nobody_reads
+fill = "x" * 2**20
+try:
+    print("begun", file=sys.stderr, flush=True)
+    sys.stdout.write(fill)
+    sys.stdout.flush()
+except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr, flush=True)
+    {act}
+"""
+    ours, theirs = os.pipe()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=subprocess.PIPE, text=True) as process:
+        os.close(theirs)
+        try:
+            for word in ("begun", "interrupted"):
+                assert process.stderr.readline().strip() == word
+                time.sleep(0.5)
+                if word == "begun" or act == "let_go()":
+                    process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
     os.close(ours)
