@@ -213,7 +213,9 @@ print("full", file=sys.stderr, flush=True)
 {act}
 """
     ours, theirs = os.pipe()
-    with subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=subprocess.PIPE, text=True) as process:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    how = {"stdout": theirs, "stderr": subprocess.PIPE, "text": True, "env": buffered}
+    with subprocess.Popen([sys.executable, "-c", code], **how) as process:
         os.close(theirs)
         try:
             assert process.stderr.readline().strip() == "full"
