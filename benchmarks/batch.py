@@ -177,7 +177,7 @@ def _same(folder: Path, run: Path, maps: tuple[Path, Path]) -> bool:
         str(alone),
     ]
     words += [word for name, value in _OPTIONS.items() for word in (f"--{name}", str(value))]
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         before, sys.stdout, sys.stderr = (sys.stdout, sys.stderr), nowhere, nowhere
         try:
             status = program([*words, "--no-report", "--progress", "none"])

@@ -111,7 +111,7 @@ def start(words: list[str], prepare: Callable[[], object] = lambda: None, log: P
     if child == 0:
         status = 70
         try:
-            with open(log or os.devnull, "w") as said:
+            with open(log or os.devnull, "w", encoding="utf-8") as said:
                 os.dup2(said.fileno(), 1)
                 os.dup2(said.fileno(), 2)
             prepare()

@@ -135,7 +135,7 @@ def _general(said: str, run: Path) -> str:
 
 def _ended(child: int, log: Path) -> Broken:
     status = wait(child)
-    text = log.read_text(errors="replace")
+    text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     log.unlink()
     of_one = [line for line in lines if re.match(_SENTENCES, line)]
@@ -207,7 +207,7 @@ def _failing(calls: str, error: str, when: tuple[int, int]) -> Break:
         log = Path(tempfile.mkstemp(prefix="said_")[1])
         inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={first}+"]
         command = [str(_STRACE), "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, *inject]
-        with open(log, "w") as said:
+        with open(log, "w", encoding="utf-8") as said:
             program = [sys.executable, "-m", "chimerax.cryotrans", *words]
             process = subprocess.Popen([*command, *program], stdout=said, stderr=said)
         return _ended(process.pid, log)

@@ -102,8 +102,8 @@ def _row(name: str, says: str, asked: argparse.Namespace) -> int:
                     os._exit(1)
             _, status = os.waitpid(child, 0)
             if not told.exists():
-                sys.exit(output.read_text(errors="replace"))
-            said = json.loads(told.read_text())
+                sys.exit(output.read_text(encoding="utf-8", errors="replace"))
+            said = json.loads(told.read_text(encoding="utf-8"))
             told.unlink()
             taken, refused, seconds = taken + said["taken"], refused + said["refused"], seconds + said["seconds"]
             faults.update(said["faults"])
@@ -146,7 +146,10 @@ def _fuzz(name: str, n_inputs: int, seed: int, keep: Path, told: Path) -> None:
     refusals = (InputError, readers_of_app.UserError)
 
     def say(over: bool = False) -> None:
-        told.write_text(json.dumps({**counts, "seconds": time.monotonic() - begun, "faults": faults, "over": over}))
+        told.write_text(
+            json.dumps({**counts, "seconds": time.monotonic() - begun, "faults": faults, "over": over}),
+            encoding="utf-8",
+        )
 
     def take(content: bytes) -> None:
         data = atheris.FuzzedDataProvider(content[1:])
@@ -242,7 +245,7 @@ def _look(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _limit_memory() -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 

@@ -148,7 +148,7 @@ def _run(program: Sequence[str], arguments: Sequence[str], n_steps: int) -> tupl
         watcher = threading.Thread(target=watch)
         watcher.start()
         begun = time.perf_counter()
-        finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
         seconds = time.perf_counter() - begun
         done.set()
         watcher.join()

@@ -324,7 +324,7 @@ def _commands() -> Iterator[tuple[int, str]]:
 
 
 def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * resource.getpagesize()
 
 
 def _tail(folder: Path) -> str:

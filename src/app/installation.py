@@ -101,7 +101,9 @@ class Installation(AnyInstallation):
                 self.tell("line", text=f"Removing {folder}, which is half made or cannot be used any more.")
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
-        (folder / OURS).write_text("Made by the ChimeraX command cryotrans install; remove this folder as you like.\n")
+        (folder / OURS).write_text(
+            "Made by the ChimeraX command cryotrans install; remove this folder as you like.\n", encoding="utf-8"
+        )
         own, log = own_python(), scratch / "install.log"
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
         commands = [[str(own), "-m", "venv", str(folder)]]
@@ -119,7 +121,7 @@ class Installation(AnyInstallation):
         self._add_cupy(pip, log)
         if self.leaving:
             return
-        (folder / WHOLE).write_text(f"{own}\n")
+        (folder / WHOLE).write_text(f"{own}\n", encoding="utf-8")
 
     def _add_cupy(self, pip: Sequence[str], log: Path) -> None:
         """Where there is an NVIDIA GPU: its kernels for the transport, without which all works too."""

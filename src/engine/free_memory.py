@@ -30,7 +30,9 @@ def room_for_process() -> int | None:
         if sys.platform == "linux":
             return room_on_linux()
         if sys.platform == "darwin":
-            listed = subprocess.run(["vm_stat"], capture_output=True, text=True, timeout=_SECONDS, check=True).stdout
+            listed = subprocess.run(
+                ["vm_stat"], capture_output=True, encoding="utf-8", timeout=_SECONDS, check=True
+            ).stdout
             return _peak_so_far() + free_by_vm_stat(listed)
         if sys.platform == "win32":
             return _free_on_windows()

@@ -64,7 +64,7 @@ def let_go() -> None:
         except KeyboardInterrupt:  # nobody takes it, and the user has waited enough
             _to_nobody(getattr(sys, name))
         except (OSError, ValueError, AttributeError):  # closed, or None
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - Python closes it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - Python closes it
 
 
 def say_no_more_where_nobody_reads() -> None:
@@ -76,7 +76,7 @@ def say_no_more_where_nobody_reads() -> None:
 
 
 def _to_nobody(stream: Any) -> None:
-    with open(os.devnull, "w") as nobody:
+    with open(os.devnull, "w", encoding="utf-8") as nobody:
         os.dup2(nobody.fileno(), stream.fileno())
 
 

@@ -128,7 +128,7 @@ def test_toolshed_installs_the_wheel(wheel, cryotrans_bundle, tmp_path):
         [sys.executable, "-c", INSTALL, str(wheel), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -137,7 +137,7 @@ def test_toolshed_installs_the_wheel(wheel, cryotrans_bundle, tmp_path):
 
 def test_a_release_says_whom_to_write_to(tmp_path):
     program = [sys.executable, str(ROOT / "tests" / "app" / "headless.py"), "wheel", str(tmp_path)]
-    refused = subprocess.run([*program, "", ""], capture_output=True, text=True, check=False)
+    refused = subprocess.run([*program, "", ""], capture_output=True, encoding="utf-8", check=False)
     assert refused.returncode != 0 and "EMAIL=" in refused.stderr and not any(tmp_path.iterdir())
     wheel = headless.build_wheel(ROOT, tmp_path, "us@here", "https://here/x?a&b")
     with zipfile.ZipFile(wheel) as file:

@@ -211,7 +211,7 @@ def test_end_of_chimerax_leaves_no_worker(pair, tmp_path, way):
         [sys.executable, "-c", LEAVE, tmp_path, Path(__file__).parents[2], way],
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path))},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=120,
     )
     assert done.returncode == (1 if way == "crash" else 0), done.stderr

@@ -299,7 +299,7 @@ def test_files_have_the_name_of_the_series_and_lie_in_the_current_folder(session
     movie = Path(run("cryotrans movie #2 rotate y 90"))
     assert movie == Path.cwd() / "CryoTRANS_A_B.mp4"
     assert sorted(os.listdir()) == ["CryoTRANS_A_B.cxc", "CryoTRANS_A_B.mp4"]
-    assert movie.read_text().split()[:3] == ["-r", "25.0", "-i"]  # what ffmpeg was told
+    assert movie.read_text(encoding="utf-8").split()[:3] == ["-r", "25.0", "-i"]  # what ffmpeg was told
     assert any("A → B: " in text and "open%20" in text for text in session.test_log.texts("info"))
 
 
@@ -337,10 +337,10 @@ def test_it_replaces_its_own_files_and_no_others(run, images):
     run("cryotrans movie #2 file morph.mp4 seconds 0.2")
     run("cryotrans movie #2 file morph.mp4 seconds 0.4")
     assert len(images) == 15
-    Path("morph.cxc").write_text("open 1ake\n")
+    Path("morph.cxc").write_text("open 1ake\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"morph\.cxc, where the commands are to go, is a file of yours"):
         run("cryotrans movie #2 file morph.mp4")
-    assert Path("morph.cxc").read_text() == "open 1ake\n" and len(images) == 15
+    assert Path("morph.cxc").read_text(encoding="utf-8") == "open 1ake\n" and len(images) == 15
 
 
 # ------------------------------------------------------------------------------------------------------------ the scene

@@ -475,7 +475,7 @@ def test_session_opens_elsewhere(run, structure, predict, tmp_path, bundle, monk
         [sys.executable, "-c", ELSEWHERE + WITH_ATOMS, str(tmp_path), str(tmp_path / "x.cxs"), bundle],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr

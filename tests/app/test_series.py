@@ -564,7 +564,7 @@ def test_session_opens_elsewhere(series, run, tmp_path, bundle, monkeypatch):
         [sys.executable, "-c", ELSEWHERE, str(tmp_path), str(tmp_path / "x.cxs"), bundle],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -71,7 +71,8 @@ def test_trainings_started_and_stopped_leave_nothing(session, run, use_script, t
         if number == 1:
             before = _held(session)
     gc.collect()
-    assert _held(session) == before
+    # what other tests left may have gone meanwhile, so that it may be less
+    assert all(now <= then for now, then in zip(_held(session), before))
     assert not any(ref() is not None for ref in maps[:-2])  # ChimeraX itself keeps the one that was shown last
 
 

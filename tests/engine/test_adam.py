@@ -127,5 +127,5 @@ def test_a_training_does_not_import_pytorch_s_compiler():
         "assert training.losses[1] < training.losses[0]\n"
         "print('torch._dynamo' in sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=False)
     assert done.stdout.strip() == "False", done.stderr

@@ -111,6 +111,6 @@ def test_denormal_numbers_are_zero_and_numpy_does_not_complain():
         "choose_device('cpu'); np.finfo(np.float32); np.finfo(np.float64); np.spacing(1.0)\n"
         "print(float((torch.full((4,), 1e-39) * 0.5).sum()))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert (done.returncode, done.stderr) == (0, "")
     assert float(done.stdout) == 0 or platform.machine() not in ("x86_64", "AMD64")

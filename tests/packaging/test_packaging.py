@@ -55,7 +55,7 @@ def _run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[st
         [sys.executable, *map(str, arguments)],
         env={**os.environ, **variables},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
     )
 
@@ -194,7 +194,7 @@ def test_folder_runs_as_the_package(folder, foreign):
 
 def test_folder_runs_from_inside(folder):
     (folder / "programs" / "command_line.py").write_text(CLI)
-    done = subprocess.run([sys.executable, "-I", "."], cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-I", "."], cwd=folder, capture_output=True, encoding="utf-8", timeout=300)
     assert done.returncode == 3, done.stderr
     assert Path(json.loads(done.stdout)[1]).resolve() == (folder / "__init__.py").resolve()
 
@@ -245,7 +245,7 @@ def test_pip_installs_the_programs(site_packages, program):
         [site_packages / "bin" / program, "--help"],
         env={**os.environ, "PYTHONPATH": str(site_packages)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
     )
     assert done.returncode == 0 and program in done.stdout, done.stderr

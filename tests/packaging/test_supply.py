@@ -56,7 +56,7 @@ sys.exit(main(sys.argv[1:then]) or main(sys.argv[then + 1:]))
 def _forbidden(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", FORBIDDEN, *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
 
 
 def test_the_programs_do_without_a_network(tmp_path) -> None:

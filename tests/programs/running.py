@@ -46,7 +46,7 @@ def start(*arguments: object, by_path: bool = False, **settings) -> subprocess.P
     settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **settings.pop("env", {})}
     command = [sys.executable, *how, *map(str, arguments)]
-    return subprocess.Popen(command, text=True, encoding="utf-8", env=environment, **settings)
+    return subprocess.Popen(command, encoding="utf-8", env=environment, **settings)
 
 
 def run(*arguments: object, **settings) -> Result:

@@ -22,7 +22,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def _faults(word, **more):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **more}
-    return int(subprocess.check_output([sys.executable, "-c", _SCRIPT, word], env=environment, text=True))
+    return int(subprocess.check_output([sys.executable, "-c", _SCRIPT, word], env=environment, encoding="utf-8"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")

@@ -135,7 +135,12 @@ def test_motion_of_a_model_is_from_its_first_frame_to_its_last(tmp_path):
 def batch(*arguments: object, **settings) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "chimerax.cryotrans.programs.batch.program", *map(str, arguments)]
     return subprocess.Popen(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, stdout=-3, stderr=subprocess.PIPE, **settings
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        encoding="utf-8",
+        stdout=-3,
+        stderr=subprocess.PIPE,
+        **settings,
     )
 
 
@@ -258,7 +263,9 @@ def test_catalogue_finds_the_workflow(finished, tmp_path):
     (tmp_path / "config" / "config.yaml").write_text(f"pairs: '{finished.results / 'pairs.csv'}'\n")
     root = Path(__file__).resolve().parents[2]
     words = ["-m", "snakemake", "--snakefile", root / "workflow" / "Snakefile", "--dry-run", "--quiet", "rules"]
-    done = subprocess.run([sys.executable, *map(str, words)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^pair +3$", done.stdout + done.stderr, re.MULTILINE)
 

@@ -38,7 +38,7 @@ def _model_at(path: Path, voxels: np.ndarray) -> Path:
         f"           {names[i % 3][0]}\n"
         for i, (x, y, z) in enumerate(places)
     ]
-    path.write_text("".join(lines) + "END\n")
+    path.write_text("".join(lines) + "END\n", encoding="utf-8")
     return path
 
 

@@ -122,7 +122,7 @@ def test_a_matplotlib_that_lacks_something(maps, finished, tmp_path, capsys, mon
 def test_a_log_on_a_full_disk(maps, tmp_path, stream, progress):
     if not Path("/dev/full").exists():
         return  # only Linux has it
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         result = run(*training(maps, tmp_path / "run"), "--progress", progress, **{stream: full})
     assert result.status == 0, (result.out, result.err)
     assert "Traceback" not in (result.out or "") + (result.err or "")

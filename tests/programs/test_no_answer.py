@@ -54,7 +54,7 @@ def stalled(maps, tmp_path):
         ends.append(os.open(fifo, os.O_RDWR | os.O_NONBLOCK))
 
     words = [str(word) for word in training(maps, tmp_path / "run", ENDLESS, 5, "--progress", "none")]
-    with open(tmp_path / "said", "w") as said:
+    with open(tmp_path / "said", "w", encoding="utf-8") as said:
         process = subprocess.Popen(
             [sys.executable, "-c", STALLED, str(fifo), *words],
             stdout=said,

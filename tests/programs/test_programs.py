@@ -324,7 +324,7 @@ def test_help_needs_no_torch_and_any_encoding_does(words):
     done = subprocess.run(
         [sys.executable, "-X", "utf8=0", "-c", code],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )
     assert done.returncode == (0 if words else 2)

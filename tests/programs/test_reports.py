@@ -114,7 +114,7 @@ def test_closed_streams_do_no_harm(maps, tmp_path, closed, progress):
     line = ["predict", "-i", maps / "initial.mrc", "-d", tmp_path / "out", "-w", weights, "--frames", 2]
     command = [sys.executable, "-m", "chimerax.cryotrans", *map(str, line), "--progress", progress]
     script = f'exec "$@" {closed}'
-    done = subprocess.run(["sh", "-c", script, "sh", *command], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["sh", "-c", script, "sh", *command], capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert len(list((tmp_path / "out").iterdir())) == 2

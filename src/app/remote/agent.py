@@ -190,9 +190,9 @@ def start(given: BinaryIO, folder: str, work: str, command: list[str], keeper: s
     place.mkdir(parents=True, exist_ok=True)
     Path(folder, "run").mkdir(exist_ok=True)
     if not (place / "command.json").is_file():
-        (place / "keeper.py").write_text(keeper)
+        (place / "keeper.py").write_text(keeper, encoding="utf-8")
         beside = place / "command.json.part"
-        beside.write_text(json.dumps(command) + "\n")
+        beside.write_text(json.dumps(command) + "\n", encoding="utf-8")
         beside.replace(place / "command.json")
     if _state(place) not in ("running", "ended"):
         with (place / "keeper.log").open("ab") as log:

@@ -52,9 +52,10 @@ def keep(folder: Path) -> None:
             return
         script = folder / "go.sh"
         words = [sys.executable, "-E", str(folder / "keeper.py"), "run", str(folder)]
-        script.write_text(f"#!/bin/sh\nexec {' '.join(map(shlex.quote, words))}\n")
+        script.write_bytes(os.fsencode(f"#!/bin/sh\nexec {' '.join(map(shlex.quote, words))}\n"))
         script.chmod(0o755)
-        lines = [line for line in _SUBMIT.read_text().splitlines() if line.strip() and not line.startswith("#")]
+        template = os.fsdecode(_SUBMIT.read_bytes()).splitlines()
+        lines = [line for line in template if line.strip() and not line.startswith("#")]
         line = "\n".join(lines).replace("{command}", shlex.quote(str(script)))
         done = subprocess.run(["/bin/sh", "-c", line], cwd=folder, stdin=subprocess.DEVNULL, check=False)
         until = time.monotonic() + _SECONDS_FOR_FILES
