@@ -1,7 +1,9 @@
-"""For all tests: no test may be skipped where it could run.
+"""For all tests: no test may be skipped where it could run, and signals are those of a program in the foreground.
 
 With CRYOTRANS_NO_SKIPS=1, as in CI, a skip is a failure, unless its reason begins with one of `ALLOWED_REASONS`: what a
 machine may lack and a developer cannot install.
+
+A job in the background, or under nohup, ignores signals, and so do the programs that it starts.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import signal
 import sys
 
 import pytest
@@ -23,6 +26,10 @@ if sys.version_info < (3, 11):
     ALLOWED_REASONS.append("needs Snakemake")
 if sys.platform != "linux":
     ALLOWED_REASONS.append("needs glibc")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):  # Windows has none
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
