@@ -30,6 +30,7 @@ _STEPS, _TURN_RATE, _SHIFT_RATE = 40, 0.06, 0.15  # radians, voxels
 _FAINT = 1e-3
 _NEAR = 25.0  # Å: of poses that explain as much, the one that moves less may be the right one
 _MOST_AXES = 160
+_PLACES_AT_ONCE = 512  # whose products with all turns stay in the cache
 
 
 def offsets_within(radius: float, like: Tensor) -> Tensor:
@@ -86,34 +87,45 @@ def dock(
         motions; ρ of each, (n,).
     """
     turns = torch.cat((torch.eye(3).to(initial)[None], all_turns(n_turns - 1, initial)))
-    around = mask.ready(sample(target, places[:, None] + mask.offsets))  # (p, m)
+    parts = places.split(_PLACES_AT_ONCE)
+    around = torch.cat([mask.ready(sample(target, part[:, None] + mask.offsets)) for part in parts])  # (p, m)
     basis = _main_axes(around)
     around = around @ basis
     found, scores = [], []
     offsets = mask.offsets @ turns  # (r, m, 3): a neighbourhood turned by R has at o what lay at Rᵀo
     for centre in centres:
         turned = mask.ready(sample(initial, centre + offsets)) @ basis  # (r, m)
-        rho = turned @ around.T  # (r, p)
-        of_turns, of_places = rho.max(1), rho.amax(0)
-        values = torch.cat((of_turns.values, of_places))
-        shifts = places[torch.cat((of_turns.indices, torch.arange(len(places), device=rho.device)))] - centre
+        values, turn, place = _best_poses(turned, around)
+        shifts = places[place] - centre
         order = values.argsort(descending=True, stable=True)[:_POSES_LOOKED_AT]
-        kept = order[_distinct(turns[_turn_of(order, rho)], shifts[order], n_best[0], voxel)]
+        kept = order[_distinct(turns[turn[order]], shifts[order], n_best[0], voxel)]
         near = torch.nonzero(shifts.norm(dim=1) * voxel < _NEAR)[:, 0]
         near = near[values[near].argsort(descending=True, stable=True)[:_POSES_LOOKED_AT]]
-        kept = torch.cat((kept, near[_distinct(turns[_turn_of(near, rho)], shifts[near], n_best[1], voxel)])).unique()
-        found.append(Motions(turns[_turn_of(kept, rho)], centre.expand(len(kept), 3), shifts[kept]))
+        kept = torch.cat((kept, near[_distinct(turns[turn[near]], shifts[near], n_best[1], voxel)])).unique()
+        found.append(Motions(turns[turn[kept]], centre.expand(len(kept), 3), shifts[kept]))
         scores.append(values[kept])
     return Motions.joined(found), torch.cat(scores)
 
 
-def _turn_of(poses: Tensor, rho: Tensor) -> Tensor:
-    """Which turn a pose has: the first ones are one for each turn, then comes the best one for each place.
+def _best_poses(turned: Tensor, around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For each turn the place where it fits best, then for each place its best turn: ρ, turn, place, (r + p,) each.
 
-    Taken for the poses looked at alone: for all it would cost as much as the rest.
+    Args:
+        turned: (r, m), made ready.
+        around: (p, m), likewise.
     """
-    n_turns = len(rho)
-    return torch.where(poses < n_turns, poses, rho[:, (poses - n_turns).clamp(min=0)].argmax(0))
+    turns, places = torch.arange(len(turned), device=around.device), torch.arange(len(around), device=around.device)
+    best, at = turned.new_full((len(turned),), -math.inf), torch.zeros_like(turns)
+    of_places: list[Tensor] = []
+    turn_of_places: list[Tensor] = []
+    for part, numbers in zip(around.split(_PLACES_AT_ONCE), places.split(_PLACES_AT_ONCE)):
+        rho = part @ turned.T  # (part of p, r)
+        of_place, of_turn = rho.max(1), rho.max(0)
+        of_places.append(of_place.values)
+        turn_of_places.append(of_place.indices)
+        better = of_turn.values > best
+        best, at = torch.where(better, of_turn.values, best), torch.where(better, numbers[of_turn.indices], at)
+    return torch.cat((best, *of_places)), torch.cat((turns, *turn_of_places)), torch.cat((at, places))
 
 
 def _main_axes(vectors: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, named
 from .membership import Membership, weights_of
+from .nearest import to_nearest
 from .screws import Screws
 from .symmetry import Symmetry
 from .velocity import Field, VelocityField
@@ -28,7 +29,6 @@ _SHARPNESS = 0.35  # s in units of the mean distance from a centre to the next
 _LEAST_ARM = 0.1  # of the spacing, for domains of next to one point
 _ROUNDS_OF_MEANS = 10
 _POINTS_OF_A_DOMAIN = 4  # at least, of a layer's
-_AT_ONCE = 1 << 21  # distances taken at a time
 
 
 class DomainField(Field):
@@ -80,17 +80,17 @@ class DomainField(Field):
         generator = torch.Generator().manual_seed(seed)
         first = int(torch.randint(len(points), (1,), generator=generator))
         centres = points[first : first + 1]
-        apart = _to_nearest(points, _images(centres, symmetry))[0]
+        apart = to_nearest(points, _images(centres, symmetry))[0]
         while len(centres) < wanted:
             centre = points[apart.argmax()][None]
             centres = torch.cat((centres, centre))
-            apart = torch.minimum(apart, _to_nearest(points, _images(centre, symmetry))[0])
+            apart = torch.minimum(apart, to_nearest(points, _images(centre, symmetry))[0])
         for _ in range(_ROUNDS_OF_MEANS):
             centres = _means(points, centres, symmetry)
         images = _images(centres, symmetry)
         apart = torch.cdist(images, images).fill_diagonal_(float("inf")).amin(1)
         centres = _gathered(centres, symmetry)
-        arm = _to_nearest(points, images)[0].mean()
+        arm = to_nearest(points, images)[0].mean()
         spacing = apart.mean() if len(images) > 1 else arm
         arm = torch.maximum(arm, _LEAST_ARM * spacing)
         return cls(centres, _SHARPNESS * spacing, arm, symmetry)
@@ -288,17 +288,10 @@ def _turned(vectors: Tensor, symmetry: Symmetry | None) -> Tensor:
 
 def _means(points: Tensor, centres: Tensor, symmetry: Symmetry | None) -> Tensor:
     """The mean of the points nearest to each centre or its images, the latter brought back."""
-    nearest = _to_nearest(points, _images(centres, symmetry))[1]
+    nearest = to_nearest(points, _images(centres, symmetry))[1]
     image, domain = nearest // len(centres), nearest % len(centres)
     if symmetry:
         points = torch.einsum("ni,nij->nj", points - symmetry.centre, symmetry.rotations[image]) + symmetry.centre
     sums = torch.zeros_like(centres).index_add_(0, domain, points)
     counts = torch.bincount(domain, minlength=len(centres))[:, None]
     return torch.where(counts > 0, sums / counts.clamp(min=1), centres)
-
-
-def _to_nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance of each point to the nearest centre, and which that is; both (n,)."""
-    parts = points.split(max(1, _AT_ONCE // len(centres)))
-    nearest = [torch.cdist(part, centres, compute_mode="donot_use_mm_for_euclid_dist").min(1) for part in parts]
-    return torch.cat([each.values for each in nearest]), torch.cat([each.indices for each in nearest])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..maps.low_pass import SIGMA_OF_RESOLUTION
-from ..maps.shells import filtered_by_shells, shell_numbers, sums_over_shells
+from ..maps.shells import filtered_by_shells, modes_of, shell_numbers, sums_over_shells
 
 _FINEST = 3.0  # Å
 _FAINTEST = 1e-12  # of the strongest shell
@@ -44,11 +44,12 @@ def on_equal_terms(
     scale = float(target.sum(dtype=np.float64)) / mass
     of_generated, of_target = generated[part].astype(np.float64) * scale, target[part].astype(np.float64)
     shells = shell_numbers(of_target.shape, voxel_size)
-    amplitudes = [np.sqrt(sums_over_shells(np.abs(np.fft.rfftn(d)) ** 2, shells)) for d in (of_generated, of_target)]
+    modes = modes_of(of_generated), modes_of(of_target)
+    amplitudes = [np.sqrt(sums_over_shells(np.abs(each) ** 2, shells)) for each in modes]
     lower = np.minimum(*amplitudes) * _low_pass(len(amplitudes[0]), of_target.shape, voxel_size)
-    for result, density, amplitude in ((a, of_generated, amplitudes[0]), (b, of_target, amplitudes[1])):
+    for result, of_one, amplitude in zip((a, b), modes, amplitudes):
         gain = lower / np.maximum(amplitude, _FAINTEST * amplitude.max())
-        result[part] = filtered_by_shells(density, gain, shells) * either[part]
+        result[part] = filtered_by_shells(of_one, gain, shells, of_target.shape) * either[part]
     return a, b
 
 

@@ -32,16 +32,18 @@ def deposit(points: Tensor, weights: Tensor, grid_shape: tuple[int, int, int]) -
     corner = points.detach().floor()
     fraction = points - corner  # (n, 3), from 0 to 1
     lower = corner.clamp(-2, max(grid_shape)).nan_to_num(-2).long()  # far outside is outside
-    rows, shares = [], []  # for each axis (n, 2): index of both voxels, share of each (0 outside the grid)
+    # For each axis (2, n): index of both voxels, share of each (0 outside the grid).  The points go last in all that
+    # follows: loops over two voxels, inside those over points, would take twice as long.
+    rows, shares = [], []
     for axis, n in enumerate(grid_shape):
-        index = torch.stack((lower[:, axis], lower[:, axis] + 1), dim=1)
-        share = torch.stack((1 - fraction[:, axis], fraction[:, axis]), dim=1)
+        index = torch.stack((lower[:, axis], lower[:, axis] + 1))
+        share = torch.stack((1 - fraction[:, axis], fraction[:, axis]))
         inside = (index >= 0) & (index < n)
         rows.append(index.clamp(0, n - 1))
         shares.append(torch.where(inside, share, torch.zeros_like(share)))
     nz, ny, nx = grid_shape
-    voxel = (rows[0][:, :, None, None] * ny + rows[1][:, None, :, None]) * nx + rows[2][:, None, None, :]
-    share = shares[0][:, :, None, None] * shares[1][:, None, :, None] * shares[2][:, None, None, :]  # (n, 2, 2, 2)
-    mass = share * weights.to(share.dtype)[:, None, None, None]
+    voxel = (rows[0][:, None, None] * ny + rows[1][:, None]) * nx + rows[2]  # (2, 2, 2, n)
+    share = shares[0][:, None, None] * shares[1][:, None] * shares[2]
+    mass = share * weights.to(share.dtype)
     grid = torch.zeros(nz * ny * nx, dtype=mass.dtype, device=mass.device)
     return grid.index_add(0, voxel.reshape(-1), mass.reshape(-1)).reshape(nz, ny, nx)

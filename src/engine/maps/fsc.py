@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from ..errors import InputError
+from .shells import modes_of
 
 
 def fourier_shell_correlation(
@@ -41,7 +42,7 @@ def fourier_shell_correlation(
     repeats[0] = 1
     if grid_shape[2] % 2 == 0:
         repeats[-1] = 1
-    modes_a, modes_b = np.fft.rfftn(_float64(density_a)), np.fft.rfftn(_float64(density_b))
+    modes_a, modes_b = modes_of(density_a), modes_of(density_b)
 
     def sum_over_shells(values: np.ndarray) -> np.ndarray:
         sums: np.ndarray = np.bincount(shells, weights=(values * repeats).ravel(), minlength=n_shells + 1)
@@ -121,5 +122,5 @@ def _shell_numbers(
 
 
 def _float64(density: np.ndarray) -> np.ndarray:
-    """For exact sums, and because numpy 1 and 2 transform float32 differently."""
+    """For exact sums."""
     return np.asarray(density, dtype=np.float64)

@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 
-def gaussian_blur(density: Tensor, sigma: float | Sequence[float]) -> Tensor:
+def gaussian_blur(density: Tensor, sigma: float | Sequence[float], times: int = 1) -> Tensor:
     """The density convolved with a Gaussian; what passes the faces is lost.
 
     Args:
         density: (nz, ny, nx).
         sigma: standard deviation, voxels; one for all axes, or one each, (z, y, x).  0 changes nothing.
+        times: as if the blur were made so many times, at the price of one.
     """
     sigmas = [sigma] * 3 if isinstance(sigma, (int, float)) else sigma
     if max(sigmas) <= 0:
         return density
     for n, along in zip(density.shape, sigmas):
-        kernel = _of_sum_one(n, along, density)
+        kernel = torch.linalg.matrix_power(_of_sum_one(n, along, density), times)
         density = torch.tensordot(density, kernel, dims=([0], [0]))  # the axis done goes last, so three make a round
     return density
 

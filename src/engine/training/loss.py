@@ -108,27 +108,60 @@ def squared_difference(points: Tensor, weights: Tensor, target: Target) -> DataL
     return DataLoss((((density if seen is None else density * seen) - wanted) ** 2).sum(), mass)
 
 
-def correlation_loss(points: Tensor, weights: Tensor, target: Target, sigma: float) -> DataLoss:
+class CorrelationLoss:
     """1 - <A, B> / (|A| |B|), A the deposited density blurred, B the target; differentiable in the points.
 
     With the blur by which the target is coarser than the points, the two are compared at the target's own resolution.
+    With d for the density, G for the blur, which is its own transpose, and s for what is seen,
+
+        A = s G d,   <A, B> = <d, G s B>,   |A|² = <d, G s² G d>,   dA-terms: G s B and G s² G d again;
+
+    so that G s B is taken once for all steps, and G G, where all is seen, as one Gaussian: a step is one blur.
 
     Args:
-        points: (n, 3), voxels.
-        weights: (n,).
         target: blurred already where that is wanted.
         sigma: standard deviation of the Gaussian for the deposited density, voxels; 0 for none.
-    Returns:
-        DataLoss, from 0 (alike) to 2.
     """
-    density, wanted, seen = _deposit_in_crop(points, weights, target, math.ceil(_BLUR_REACH * sigma) + 1)
-    mass = density.detach().sum()
-    blurred = gaussian_blur(density, sigma)
-    if seen is not None:
-        blurred = blurred * seen
-    wanted = wanted.to(blurred.dtype)
-    norm = (blurred.square().sum() * wanted.square().sum()).sqrt()
-    return DataLoss(1 - (blurred * wanted).sum() / norm.clamp(min=torch.finfo(norm.dtype).tiny), mass)
+
+    def __init__(self, target: Target, sigma: float) -> None:
+        self._target, self._sigma = target, sigma
+        self._norm = target.density.double() if target.density.device.type != "mps" else target.density
+        self._norm = self._norm.square().sum().sqrt()
+        self._crop: tuple[slice, ...] | None = None  # that the next is for
+        self._wanted = target.density  # G s B
+
+    def __call__(self, points: Tensor, weights: Tensor) -> DataLoss:
+        """The loss, from 0 (alike) to 2, of points (n, 3), voxels, with weights (n,)."""
+        crop, places = _crop(points, self._target, math.ceil(_BLUR_REACH * self._sigma) + 1)
+        density = deposit(places, weights, _shape_of(crop))
+        seen = None if self._target.seen is None else self._target.seen[crop].to(density.dtype)
+        if crop != self._crop:
+            wanted = self._target.density[crop].to(density.dtype)
+            self._crop, self._wanted = crop, gaussian_blur(wanted if seen is None else wanted * seen, self._sigma)
+        value = _Correlation.apply(density, self._wanted, self._norm.to(density.dtype), seen, self._sigma)
+        return DataLoss(value, density.detach().sum())
+
+
+class _Correlation(torch.autograd.Function):
+    """Its derivative comes with its value, see `CorrelationLoss`."""
+
+    @staticmethod
+    def forward(ctx: Any, density: Tensor, wanted: Tensor, norm: Tensor, seen: Tensor | None, sigma: float) -> Tensor:
+        if seen is None:
+            own = gaussian_blur(density, sigma, times=2)
+        else:
+            own = gaussian_blur(gaussian_blur(density, sigma) * seen.square(), sigma)
+        tiny = torch.finfo(density.dtype).tiny
+        square = (density * own).sum()
+        product, length = (density * wanted).sum(), square.clamp(min=0).sqrt() * norm
+        length = length.clamp(min=tiny)
+        ctx.save_for_backward((own * (product / square.clamp(min=tiny)) - wanted) / length)
+        return 1 - product / length
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (derivative,) = ctx.saved_tensors
+        return gradients[0] * derivative, None, None, None, None
 
 
 def cell_lattice(support: Tensor, grid_shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
@@ -217,8 +250,14 @@ class _TransportLoss(torch.autograd.Function):
 def _deposit_in_crop(
     points: Tensor, weights: Tensor, target: Target, margin: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Deposit the points, and cut the target and what is seen of it, in the part of the box that points or target
-    occupy, with a margin round it."""
+    """Deposit the points, and cut the target and what is seen of it, in the part of the box of `_crop`."""
+    crop, places = _crop(points, target, margin)
+    density = deposit(places, weights, _shape_of(crop))
+    return density, target.density[crop], None if target.seen is None else target.seen[crop]
+
+
+def _crop(points: Tensor, target: Target, margin: int) -> tuple[tuple[slice, slice, slice], Tensor]:
+    """The part of the box that points or target occupy, with a margin round it, and the points' places in it."""
     with torch.no_grad():
         box = torch.tensor(target.density.shape, device=points.device)
         places = points.nan_to_num(0).clamp(-1, max(target.density.shape)).floor().long()
@@ -226,6 +265,9 @@ def _deposit_in_crop(
         highest = torch.maximum(target.last, places.amax(0) + 1) + margin
         lowest, highest = lowest.clamp(min=0), highest.minimum(box - 1)
         (z0, y0, x0), (z1, y1, x1) = torch.stack((lowest, highest + 1)).tolist()
-    density = deposit(points - lowest.to(points.dtype), weights, (z1 - z0, y1 - y0, x1 - x0))
-    crop = slice(z0, z1), slice(y0, y1), slice(x0, x1)
-    return density, target.density[crop], None if target.seen is None else target.seen[crop]
+    return (slice(z0, z1), slice(y0, y1), slice(x0, x1)), points - lowest.to(points.dtype)
+
+
+def _shape_of(crop: tuple[slice, slice, slice]) -> tuple[int, int, int]:
+    nz, ny, nx = (along.stop - along.start for along in crop)
+    return nz, ny, nx

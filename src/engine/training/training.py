@@ -26,10 +26,10 @@ from ..maps.gaussian_blur import gaussian_blur
 from ..maps.preparation import PreparedPair
 from ..options.training import TrainingOptions
 from .loss import (
+    CorrelationLoss,
     DataLoss,
     Target,
     cell_lattice,
-    correlation_loss,
     own_transport,
     rigidity,
     squared_difference,
@@ -70,7 +70,7 @@ class Training:
         target = torch.from_numpy(np.ascontiguousarray(pair.target)).to(device)
         seen = None if pair.seen is None else torch.from_numpy(pair.seen).to(device)
         self._target = Target.of(_blurred(target, seen, blurs[1]), seen)
-        self._blur = blurs[0]
+        self._correlation = CorrelationLoss(self._target, blurs[0])
         self._own: Tensor | None = None  # of the target, for debiased transport, and the epsilon and rounds it is for
         self._own_is_for: tuple[float, int] | None = None
         nodes = torch.from_numpy(pair.support)
@@ -226,7 +226,7 @@ class Training:
         if self.options.loss == "l2":
             return squared_difference(points, self._weights, self._target)
         if self.options.loss == "correlation":
-            return correlation_loss(points, self._weights, self._target, self._blur)
+            return self._correlation(points, self._weights)
         area = self._voxel**2  # of a voxel's face in units of the box: the transport below is in voxels
         options = self.options
         rho = None if options.reach is None else options.reach**2 / area

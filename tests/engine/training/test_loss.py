@@ -11,9 +11,9 @@ from chimerax.cryotrans.engine.flow.velocity import VelocityField
 from chimerax.cryotrans.engine.maps.deposit import deposit
 from chimerax.cryotrans.engine.maps.gaussian_blur import gaussian_blur
 from chimerax.cryotrans.engine.training.loss import (
+    CorrelationLoss,
     Target,
     cell_lattice,
-    correlation_loss,
     own_transport,
     rigidity,
     squared_difference,
@@ -122,7 +122,7 @@ def test_the_correlation_loss_is_that_of_the_whole_box(sigma):
     points, weights, target = _clusters(seed=3)
     target = Target.of(gaussian_blur(target.density, sigma))
     points.requires_grad_()
-    value, mass = correlation_loss(points, weights, target, sigma)
+    value, mass = CorrelationLoss(target, sigma)(points, weights)
     (gradient,) = torch.autograd.grad(value, points)
 
     blurred = gaussian_blur(deposit(points, weights, target.density.shape), sigma)
@@ -133,10 +133,19 @@ def test_the_correlation_loss_is_that_of_the_whole_box(sigma):
     torch.testing.assert_close(mass, weights.sum())
 
 
+@pytest.mark.parametrize("shares", [None, 0.5])
+def test_the_derivative_of_the_correlation_loss_is_right(shares):
+    points, weights, target = _clusters(seed=7, shape=(14, 14, 14))
+    seen = None if shares is None else (torch.arange(14) % 3).expand(14, 14, 14) * shares
+    loss = CorrelationLoss(Target.of(target.density, seen), 0.8)
+    start = (points[:9] - 0.01).requires_grad_()  # on no border between voxels
+    assert torch.autograd.gradcheck(lambda at: loss(at, weights[:9]).value, start, eps=1e-6)
+
+
 def test_equal_densities_correlate_whatever_their_scale():
     points, weights, _ = _clusters(seed=4)
     target = Target.of(gaussian_blur(3 * deposit(points, weights, (40, 40, 40)), 1.2))
-    assert float(correlation_loss(points, weights, target, 1.2).value) == pytest.approx(0, abs=1e-5)
+    assert float(CorrelationLoss(target, 1.2)(points, weights).value) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["w2", "l2", "correlation"])
@@ -152,7 +161,7 @@ def test_what_is_held_out_does_not_matter(kind):
         loss = {
             "w2": lambda held=held, start=start: transport_loss(start, weights, held, 0.4, 5),
             "l2": lambda held=held, start=start: squared_difference(start, weights, held),
-            "correlation": lambda held=held, start=start: correlation_loss(start, weights, held, 1.0),
+            "correlation": lambda held=held, start=start: CorrelationLoss(held, 1.0)(start, weights),
         }[kind]()
         (gradient,) = torch.autograd.grad(loss.value, start)
         losses.append((loss.value.detach(), gradient))
