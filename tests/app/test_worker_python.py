@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from chimerax.core.errors import UserError
+from uv import find_uv_bin
 
 from chimerax.cryotrans.app import pytorch_build, worker_python
 from chimerax.cryotrans.app.installation import Installation
@@ -40,8 +41,10 @@ def wheels(tmp_path, monkeypatch):
     """Have pip find "torch" and "numpy" in a folder, and nowhere else."""
     folder = tmp_path / "wheels"
     folder.mkdir()
-    for name in (*worker_python.PACKAGES, *worker_python.WITH_THEM, "uv"):
+    for name in worker_python.PACKAGES + worker_python.WITH_THEM:
         _wheel(folder, name)
+    call = f"import subprocess, sys\nsys.exit(subprocess.call([{find_uv_bin()!r}, *sys.argv[1:]]))\n"
+    _wheel(folder, "uv", "uv/__main__.py", call)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # pip as it comes, without what this machine has set for it
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
@@ -50,10 +53,11 @@ def wheels(tmp_path, monkeypatch):
     return folder
 
 
-def _wheel(folder, name):
+def _wheel(folder, name, file=None, text=None):
+    """One that holds a file, by default one that puts the packages of the tests on the path."""
     info = f"{name.replace('-', '_')}-99.dist-info"
     with zipfile.ZipFile(folder / f"{name.replace('-', '_')}-99-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"of_the_tests_{name}.pth", sysconfig.get_path("purelib"))
+        wheel.writestr(file or f"of_the_tests_{name}.pth", text or sysconfig.get_path("purelib"))
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 99\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
@@ -136,7 +140,7 @@ def test_install_takes_pips_own_build_where_uv_fails(session, run, no_python, wh
     assert run("cryotrans install").error is None
     log = "\n".join(session.test_log.texts("info"))
     assert "could not be fetched. Instead pip's own follows, on Linux up to 3 GB" in log
-    assert log.index("pip's own follows") < log.index("Successfully installed matplotlib")
+    assert log.index("pip's own follows") < log.index("Processing " + str(wheels / "torch-99-py3-none-any.whl"))
     assert find_python(session) == python_of(default_folder())
 
 
