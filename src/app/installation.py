@@ -16,6 +16,7 @@ from ..engine.options.option import command_line
 from ..engine.options.training import TRAINING
 from .background import BackgroundTask
 from .messages import Message
+from .pytorch_build import backend_for, download_text, fetch_commands, has_nvidia_gpu
 from .settings import user_settings
 from .wording import said_by
 from .worker_python import (
@@ -31,6 +32,11 @@ from .worker_python import (
     python_of,
     trouble_with,
     worker_command,
+)
+
+_PIPS_OWN = (
+    "The build of PyTorch for this computer could not be fetched. Instead pip's own follows, on Linux up to 3 GB; stop "
+    "here to have none of it."
 )
 
 
@@ -72,7 +78,7 @@ class Installation(AnyInstallation):
             python: the Python to take; None to make an environment.
             folder: where to make it; by default, default_folder().
             source: a folder of wheels, from which alone packages are taken, without a network; or the address of an
-                index in which PyTorch is looked for first, as that of its CPU builds.
+                index in which PyTorch is looked for first; None for the build that suits this computer.
         Raises:
             UserError: the folder is not ours to write into.
         """
@@ -106,32 +112,53 @@ class Installation(AnyInstallation):
         )
         own, log = own_python(), scratch / "install.log"
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
-        commands = [[str(own), "-m", "venv", str(folder)]]
-        if self._source is not None and "://" in self._source:
-            commands.append([*pip, "--index-url", self._source, "torch"])
-        elif self._source is not None:
+        self._run([str(own), "-m", "venv", str(folder)], log)
+        if self._source is None:
+            self._fetch_what_suits(folder, log)
+        elif "://" in self._source:
+            self._run([*pip, "--index-url", self._source, "torch"], log)
+        else:
             pip = [*pip, "--no-index", "--find-links", self._source]
-        for command in (*commands, [*pip, *PACKAGES, *WITH_THEM]):
-            self.tell("line", text="$ " + " ".join(command))
-            outcome = self.run_program(command, log, environment(Path(command[0])), reports=False)
-            if self.leaving:
-                return
-            if outcome.failure is not None:
-                raise UserError(f"{outcome.failure}. The Log has all of its output. Type it again to start afresh.")
+        self._run([*pip, *PACKAGES, *WITH_THEM], log)
         self._add_cupy(pip, log)
         if self.leaving:
             return
         (folder / WHOLE).write_text(f"{own}\n", encoding="utf-8")
+
+    def _fetch_what_suits(self, folder: Path, log: Path) -> None:
+        """PyTorch's build for this computer where it is not pip's own, which is taken afterwards if that fails."""
+        has_gpu = has_nvidia_gpu()
+        text = "An NVIDIA GPU answers" if has_gpu else "No NVIDIA GPU answers here"
+        self.tell("line", text=f"{text}: PyTorch and what it needs, {download_text(has_gpu)}.")
+        backend = backend_for(has_gpu)
+        if backend is None:
+            return
+        cache = folder / "cache"
+        try:
+            for command in fetch_commands(self.python, backend, cache):
+                self._run(command, log)
+        except UserError:
+            self.tell("line", text=_PIPS_OWN)
+        finally:
+            shutil.rmtree(cache, ignore_errors=True)
+
+    def _run(self, command: Sequence[str], log: Path) -> None:
+        """Run a program of the installation to its end; nothing if it is to be left."""
+        if self.leaving:
+            return
+        self.tell("line", text="$ " + " ".join(command))
+        outcome = self.run_program(command, log, environment(Path(command[0])), reports=False)
+        if outcome.failure is not None and not self.leaving:
+            raise UserError(f"{outcome.failure}. The Log has all of its output. Type it again to start afresh.")
 
     def _add_cupy(self, pip: Sequence[str], log: Path) -> None:
         """Where there is an NVIDIA GPU: its kernels for the transport, without which all works too."""
         package = cupy_for(self.python)
         if package is None or self.leaving:
             return
-        command = [*pip, package]
-        self.tell("line", text="$ " + " ".join(command))
-        outcome = self.run_program(command, log, environment(self.python), reports=False)
-        if outcome.failure is not None and not self.leaving:
+        try:
+            self._run([*pip, package], log)
+        except UserError:
             self.tell("line", text=f"{package} could not be installed. CryoTRANS works without it, by PyTorch alone.")
 
     def _try_training(self, scratch: Path) -> None:

@@ -90,7 +90,8 @@ def look_for_python(chosen: str) -> Path:
             problem = trouble
     raise UserError(
         (problem or "CryoTRANS needs PyTorch, which is not here yet.")
-        + " Type: cryotrans install  (downloads it, up to 3 GB, into a folder of its own; ChimeraX is left as it is)."
+        + " Type: cryotrans install  (downloads it, about 300 MB, up to 3 GB for an NVIDIA GPU, into a folder of its"
+        " own; ChimeraX is left as it is)."
         " Or name a Python that has it: cryotrans install python PATH"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import headless
 import pytest
+
+from chimerax.cryotrans.app.commands.registration import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +40,31 @@ def test_bundle_has_an_api(cryotrans_bundle):
 def test_chimerax_finds_the_help_page(cryotrans_bundle):
     page = cryotrans_bundle.get_path("docs/user/commands/cryotrans.html")
     assert page is not None and "Command: cryotrans" in Path(page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_opens_at_the_command_and_has_a_place_for_each_option(session, cryotrans_bundle, name):
+    from chimerax.core.commands.cli import command_url
+
+    page = Path(cryotrans_bundle.get_path("docs/user/commands/cryotrans.html")).read_text(encoding="utf-8")
+    word = name.split()[1]
+    assert command_url(name) == f"help:user/commands/cryotrans.html#{word}" and f'<a name="{word}"></a>' in page
+    typed = [re.sub("_([a-z0-9])", lambda letter: letter[1].upper(), key) for key, _ in _keywords(name)]
+    places = {*re.findall(rf'<a name="{word}-(\w+)"></a>', page)}
+    assert places == {*typed} - {"to"}
+    assert {*re.findall(rf'href="#{word}-(\w+)"><b>', page)} <= places
+
+
+def _keywords(name):
+    return COMMANDS[name].description.get("keyword", ())
+
+
+def test_links_within_the_help_page_lead_somewhere(cryotrans_bundle):
+    page = Path(cryotrans_bundle.get_path("docs/user/commands/cryotrans.html")).read_text(encoding="utf-8")
+    places = re.findall(r'<a name="([\w-]+)"></a>', page)
+    assert len(places) == len({*places}) and {*re.findall(r'href="#([\w-]+)"', page)} <= {*places}
+    tool = Path(cryotrans_bundle.get_path("docs/user/tools/cryotrans.html")).read_text(encoding="utf-8")
+    assert {*re.findall(r'href="../commands/cryotrans.html#([\w-]+)"', tool)} <= {*places}
 
 
 @pytest.fixture

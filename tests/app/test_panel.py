@@ -348,3 +348,40 @@ def test_the_way_to_pytorch_is_shown_where_it_is_missing(session, panel, monkeyp
     panel.first_time.ask_again()
     panel._look()
     assert panel.first_time.widget.isVisible() and panel.first_time.install.text() == "Install PyTorch"
+
+
+def test_dark_colours_narrow_panels_and_the_tab_key(session, panel):
+    from PyQt6.QtGui import QColor, QPalette
+    from PyQt6.QtWidgets import QApplication
+
+    panel.form.set(SMALL)
+    panel.train.click()
+    _wait_for(session, lambda: panel.job.done)
+    area, application = panel.tool_window.ui_area, QApplication.instance()
+    light = application.palette()
+    dark = QPalette(QColor("#303030"))  # from which Qt makes the other colours
+    try:
+        for palette, ground in ((light, light.window().color().name()), (dark, "#303030"), (light, None)):
+            application.setPalette(palette)
+            QApplication.processEvents()
+            panel._look()
+            canvas = panel.curves.canvas.figure
+            paper = [round(255 * part) for part in canvas.get_facecolor()[:3]]
+            title = QColor(panel.result.word.text().partition("color:")[2][:7])
+            assert ground is None or paper == [*QColor(ground).getRgb()[:3]]
+            assert abs(title.lightness() - QColor(*paper).lightness()) > 80  # of 255
+            assert QColor(canvas.axes[0].title.get_color()).lightness() < 128 or palette is dark
+    finally:
+        application.setPalette(light)
+    for width in (380, 700):
+        area.resize(width, 700)
+        QApplication.processEvents()
+        assert panel._scroll.horizontalScrollBar().maximum() == 0
+        buttons = panel.result.buttons
+        assert all(button.width() >= button.sizeHint().width() for button in buttons)
+        assert len({button.y() for button in buttons}) >= len(buttons) // 3
+    about = next(button for button in area.findChildren(type(panel.train)) if button.text() == "Help")
+    stop, reached = panel.result.buttons[0], about.nextInFocusChain()
+    while reached is not stop and not (reached.isVisible() and isinstance(reached, type(stop))):
+        reached = reached.nextInFocusChain()
+    assert reached is stop

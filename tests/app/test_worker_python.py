@@ -2,7 +2,7 @@
 
 The environment made here is a real one, by venv and pip, but gigabytes are not downloaded: "torch" and "numpy" are
 wheels of a few hundred bytes that put the site-packages of the tests' own environment on the path, so that the training
-that ends an installation is a real one.
+that ends an installation is a real one.  So is uv, which finds "torch" in the same folder.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 from chimerax.core.errors import UserError
+from uv import find_uv_bin
 
-from chimerax.cryotrans.app import worker_python
+from chimerax.cryotrans.app import pytorch_build, worker_python
 from chimerax.cryotrans.app.installation import Installation
 from chimerax.cryotrans.app.settings import user_settings
 from chimerax.cryotrans.app.worker_python import default_folder, environment, find_python, python_of
@@ -42,16 +43,21 @@ def wheels(tmp_path, monkeypatch):
     folder.mkdir()
     for name in worker_python.PACKAGES + worker_python.WITH_THEM:
         _wheel(folder, name)
+    call = f"import subprocess, sys\nsys.exit(subprocess.call([{find_uv_bin()!r}, *sys.argv[1:]]))\n"
+    _wheel(folder, "uv", "uv/__main__.py", call)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # pip as it comes, without what this machine has set for it
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
     return folder
 
 
-def _wheel(folder, name):
+def _wheel(folder, name, file=None, text=None):
+    """One that holds a file, by default one that puts the packages of the tests on the path."""
     info = f"{name.replace('-', '_')}-99.dist-info"
     with zipfile.ZipFile(folder / f"{name.replace('-', '_')}-99-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"of_the_tests_{name}.pth", sysconfig.get_path("purelib"))
+        wheel.writestr(file or f"of_the_tests_{name}.pth", text or sysconfig.get_path("purelib"))
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 99\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
@@ -100,6 +106,56 @@ def test_install_makes_an_environment_and_tries_it(session, run, no_python, whee
     (default_folder() / "bin" / "python").symlink_to("/opt/chimerax-1.0/bin/python")
     with pytest.raises(UserError, match="a Python that is gone"):
         find_python(session)
+
+
+def _nvidia_smi(folder, monkeypatch, text):
+    """A driver that prints this when it is asked for its GPUs."""
+    _script(folder / "driver" / "nvidia-smi", text)
+    monkeypatch.setenv("PATH", f"{folder / 'driver'}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    ("driver", "backend", "size"),
+    [
+        ("echo NVIDIA-SMI has failed ; exit 9", "cpu", "about 300 MB"),
+        ("echo No devices were found", "cpu", "about 300 MB"),
+        ('[ "$1" = -L ] && echo "GPU 0: NVIDIA RTX A4000 (UUID: GPU-0)" || echo 580.65.06', "auto", "up to 3 GB"),
+    ],
+)
+def test_install_takes_the_build_that_suits(
+    session, run, no_python, wheels, monkeypatch, tmp_path, driver, backend, size
+):
+    _nvidia_smi(tmp_path, monkeypatch, driver)
+    assert run("cryotrans install").error is None
+    log = session.test_log.texts("info")
+    asked = next(number for number, text in enumerate(log) if f"--torch-backend {backend} torch" in text)
+    assert any(size in text for text in log[:asked])  # told before it begins
+    assert any("+ torch==99" in text for text in log[asked:])  # uv's word for what it has installed
+    assert not (default_folder() / "cache").exists()
+
+
+def test_install_takes_pips_own_build_where_uv_fails(session, run, no_python, wheels, monkeypatch, tmp_path):
+    _nvidia_smi(tmp_path, monkeypatch, "exit 9")
+    monkeypatch.delenv("UV_FIND_LINKS")  # as where PyTorch's index does not answer
+    assert run("cryotrans install").error is None
+    log = "\n".join(session.test_log.texts("info"))
+    assert "could not be fetched. Instead pip's own follows, on Linux up to 3 GB" in log
+    assert log.index("pip's own follows") < log.index("Processing " + str(wheels / "torch-99-py3-none-any.whl"))
+    assert find_python(session) == python_of(default_folder())
+
+
+@pytest.mark.parametrize(
+    ("system", "has_gpu", "backend"),
+    [
+        ("linux", False, "cpu"),
+        ("linux", True, "auto"),
+        ("win32", False, None),  # pip's own has no CUDA
+        ("win32", True, "auto"),
+        ("darwin", False, None),
+    ],
+)
+def test_uv_is_asked_where_pips_own_build_does_not_suit(system, has_gpu, backend):
+    assert pytorch_build.backend_for(has_gpu, system) == backend
 
 
 @pytest.mark.parametrize("is_there", [True, False])

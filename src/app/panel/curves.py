@@ -23,9 +23,11 @@ class Curves:
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._figure: Any = None
         self.canvas: Any = None
+        self._shown: Sequence[Mapping[str, Any]] = ()
 
     def show(self, checkpoints: Sequence[Mapping[str, Any]]) -> None:
-        """Draw what has been measured so far."""
+        """Draw what has been measured so far, in the colours that the panel has now."""
+        self._shown = checkpoints
         there = [message for message in checkpoints if "correlation" in message]
         if len(there) < 2 or importlib.util.find_spec("matplotlib") is None:
             self.widget.hide()
@@ -59,3 +61,7 @@ class Curves:
         self._figure.subplots_adjust(left=0.08, right=0.98, bottom=0.2, top=0.8, wspace=0.35)
         self.canvas.draw_idle()
         self.widget.show()
+
+    def color(self) -> None:
+        """Take on other colours of the panel."""
+        self.show(self._shown)

@@ -11,11 +11,13 @@ from Qt.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLay
 
 from ..installation import Installation
 from ..markup import quoted
+from ..pytorch_build import download_text, may_have_nvidia_gpu
 from ..settings import user_settings
 from ..worker_python import WHOLE, default_folder
 
 _TEXT = (
-    "CryoTRANS computes with PyTorch, which is not here yet. It goes into a folder of its own, ChimeraX stays as it is."
+    "CryoTRANS computes with PyTorch, which is not here yet. To be downloaded: {size}. It goes into a folder of its "
+    "own, ChimeraX stays as it is."
 )
 
 
@@ -27,7 +29,8 @@ class FirstTime:
         self.widget = QWidget()
         column = QVBoxLayout(self.widget)
         column.setContentsMargins(0, 0, 0, 6)
-        self.text = QLabel(_TEXT)
+        self._said = _TEXT.format(size=download_text(may_have_nvidia_gpu()))
+        self.text = QLabel(self._said)
         self.text.setWordWrap(True)
         column.addWidget(self.text)
         row = QHBoxLayout()
@@ -54,7 +57,7 @@ class FirstTime:
         self.widget.setVisible(needed)
         self.install.setText("Stop" if task is not None else "Install PyTorch")
         self.choose.setEnabled(task is None)
-        self.text.setText(f"Installing: {task.line}" if task is not None and task.line else _TEXT)
+        self.text.setText(f"Installing: {task.line}" if task is not None and task.line else self._said)
 
     def _task(self) -> Installation | None:
         running = [task for task in self._session.tasks.find_by_class(Installation) if not task.done]

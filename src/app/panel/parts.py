@@ -11,11 +11,9 @@ from Qt.QtGui import QImage, QPixmap
 from Qt.QtWidgets import (
     QComboBox,
     QFormLayout,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QPushButton,
     QScrollArea,
     QSizePolicy,
     QToolButton,
@@ -23,9 +21,14 @@ from Qt.QtWidgets import (
     QWidget,
 )
 
+from .button_grid import ButtonGrid
 from .content import PICTURE, Button, Field, map_text, picture_of
 
-_COLUMNS = 3  # of buttons
+_WORDS = {  # on a light ground, as in the report, and on a dark one
+    "good": ("#1d7d46", "#5fd08a"),
+    "doubtful": ("#a56a00", "#e8b04b"),
+    "poor": ("#b3261e", "#ff8a80"),
+}
 _FORM_HEIGHT = 210  # pixels; the rest is scrolled
 
 
@@ -181,8 +184,6 @@ class OptionsForm:
 class Result:
     """The verdict, why, what to do next, and what can be looked at."""
 
-    _COLORS = {"good": "#1d7d46", "doubtful": "#a56a00", "poor": "#b3261e"}  # noqa: RUF012 - as in the report
-
     def __init__(self, typed: Callable[[str], Any]) -> None:
         self.widget = QWidget()
         column = QVBoxLayout(self.widget)
@@ -190,20 +191,27 @@ class Result:
         self.word, self.reasons = QLabel(), QLabel()
         self.reasons.setWordWrap(True)
         self.reasons.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._grid = QGridLayout()
+        self._grid = ButtonGrid(before=self.reasons)
         column.addWidget(self.word)
-        column.addLayout(self._grid)
+        column.addWidget(self._grid)
         column.addWidget(self.reasons)
         self._typed = typed
-        self.buttons: list[Any] = []
+        self._said = ""
         self.clear()
 
+    @property
+    def buttons(self) -> list[Any]:
+        return self._grid.buttons
+
     def clear(self) -> None:
-        for button in self.buttons:
-            button.setParent(None)
-            button.deleteLater()
-        self.buttons = []
+        self._grid.clear()
         self.widget.hide()
+
+    def color(self) -> None:
+        """Have the word in the colour that it has in the report, or a lighter one on a dark ground."""
+        dark = self.widget.palette().window().color().lightness() < 128
+        color = _WORDS.get(self._said, ("grey", "grey"))[dark]
+        self.word.setText(f'<span style="font-size:18px; color:{color}"><b>{self._said}</b></span>')
 
     def show(
         self,
@@ -216,20 +224,14 @@ class Result:
         """Show what was said and what can be done; `asking`: buttons that ask for more before they type."""
         self.clear()
         self.word.setVisible(bool(word))
-        self.word.setText(f'<span style="font-size:18px; color:{self._COLORS.get(word, "grey")}"><b>{word}</b></span>')
+        self._said = word
+        self.color()
         lines = [f"• {text}" for text in reasons] + ([*(f"→ {text}" for text in advice)])
         self.reasons.setVisible(bool(lines))
         self.reasons.setText("\n".join(lines))
         for about in buttons:
             typed = partial(self._typed, about.command)
-            self._add(about.text, f"{about.help}: {about.command}", typed)
+            self._grid.add(about.text, f"{about.help}: {about.command}", typed)
         for text, help, act in asking:
-            self._add(text, help, act)
+            self._grid.add(text, help, act)
         self.widget.setVisible(bool(word or buttons))
-
-    def _add(self, text: str, help: str, act: Callable[[], Any]) -> None:
-        button = QPushButton(text)
-        button.setToolTip(help)
-        button.clicked.connect(lambda _=False: act())
-        self._grid.addWidget(button, len(self.buttons) // _COLUMNS, len(self.buttons) % _COLUMNS)
-        self.buttons.append(button)

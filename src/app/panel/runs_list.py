@@ -9,10 +9,8 @@ from Qt.QtCore import QUrl
 from Qt.QtGui import QDesktopServices
 from Qt.QtWidgets import (
     QAbstractItemView,
-    QHBoxLayout,
     QHeaderView,
     QMessageBox,
-    QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -23,6 +21,7 @@ from ...engine.errors import InputError
 from ..markup import quoted, shortened
 from ..removal import delete, forget
 from ..runs import Run, known_runs, open_command
+from .button_grid import ButtonGrid
 
 _HEAD = ("Maps", "State", "Steps", "Folder")
 
@@ -47,22 +46,18 @@ class RunsList:
         self.table.setMinimumHeight(120)
         self.table.itemSelectionChanged.connect(self._enable)
         column.addWidget(self.table)
-        row = QHBoxLayout()
+        grid = ButtonGrid()
         self.buttons: dict[str, Any] = {}
-        for text, act in (
-            ("Open", self._open),
-            ("Resume", self._resume),
-            ("Report", self._report),
-            ("Show in folder", self._show_in_folder),
-            ("Forget", self._forget),
-            ("Delete…", self._delete),
+        for text, help, act in (
+            ("Open", "Its latest trajectory", self._open),
+            ("Resume", "Go on from its last checkpoint", self._resume),
+            ("Report", "All of it on one page", self._report),
+            ("Show in folder", "In the system's file manager", self._show_in_folder),
+            ("Forget", "Take it off this list; its folder stays", self._forget),
+            ("Delete…", "Remove what it has made, after a question", self._delete),
         ):
-            button = QPushButton(text)
-            button.clicked.connect(act)
-            row.addWidget(button)
-            self.buttons[text] = button
-        row.addStretch(1)
-        column.addLayout(row)
+            self.buttons[text] = grid.add(text, help, act)
+        column.addWidget(grid)
 
     def refresh(self) -> None:
         """Read anew what the runs say."""

@@ -58,6 +58,7 @@ class CryoTransTool(ToolInstance):
         self._target: Any = None
         self.job: CryoTransJob | None = None  # that it follows
         self._told_of: Any = None  # what the outlook is of
+        self._ground = ""  # the colour of the panel, light or dark
         self._verdict: tuple[Path | None, dict[str, Any] | None] = (None, None)  # the latest, and the run that it is of
         self.tool_window = MainToolWindow(self)
         self._build(self.tool_window.ui_area)
@@ -209,6 +210,11 @@ class CryoTransTool(ToolInstance):
         self.train.setText("Stop" if self._runs_now() else "Train")
         self.train.setEnabled(self._runs_now() or self._target is not None)
         self.first_time.look()
+        ground = self.tool_window.ui_area.palette().window().color().name()
+        if ground != self._ground:  # as when the system changes to its dark colours
+            self._ground = ground
+            self.curves.color()
+            self.result.color()
 
     def _look_if_seen(self) -> None:
         if self.tool_window.ui_area.isVisible():
