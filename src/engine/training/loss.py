@@ -2,7 +2,8 @@
 
 Densities are (nz, ny, nx); points are (n, 3), ordered (z, y, x), in voxels with centres at whole numbers.  Each loss
 works on the part of the box that can matter to it: the voxels which points or target reach, and for the transport also
-those that its kernel reaches from there.
+those that its kernel reaches from there.  Where several ranks have a share of the points each, all get the loss of all
+points, and the derivative with respect to their own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..maps.deposit import deposit
 from ..maps.gaussian_blur import gaussian_blur
+from ..ranks import ALONE, Ranks
 from ..transport.sinkhorn import sinkhorn
 from ..transport.unbalanced import unbalanced_sinkhorn
 
@@ -68,6 +70,7 @@ def transport_loss(
     n_iterations: int,
     own: Tensor | None = None,
     rho: float | None = None,
+    ranks: Ranks = ALONE,
 ) -> DataLoss:
     """Entropic transport between the deposited points and the target, see `sinkhorn`; differentiable in the points.
 
@@ -81,10 +84,11 @@ def transport_loss(
             of what each density's transport onto itself costs is taken off, so that equal densities have the loss 0
             and no derivative, after however few rounds.
         rho: voxels², for a target that has or lacks a part, see `unbalanced_sinkhorn`; not with `own`.
+        ranks: that have the other points.
     Returns:
         DataLoss, in mass · voxels².
     """
-    density, wanted, seen = _deposit_in_crop(points, weights, target, _reach(epsilon, n_iterations))
+    density, wanted, seen = _deposit_in_crop(points, weights, target, _reach(epsilon, n_iterations), ranks)
     mass = density.detach().sum()
     if seen is not None:  # and scaled, since what is seen of both must be of one mass
         density = density * seen
@@ -101,14 +105,14 @@ def own_transport(target: Target, epsilon: float, n_iterations: int) -> Tensor:
     return sinkhorn(density, density, epsilon, n_iterations).loss
 
 
-def squared_difference(points: Tensor, weights: Tensor, target: Target) -> DataLoss:
+def squared_difference(points: Tensor, weights: Tensor, target: Target, ranks: Ranks = ALONE) -> DataLoss:
     """Σ (deposited - target)² over the grid; differentiable in the points.  Arguments as in `transport_loss`."""
-    density, wanted, seen = _deposit_in_crop(points, weights, target, 0)
+    density, wanted, seen = _deposit_in_crop(points, weights, target, 0, ranks)
     mass = density.detach().sum()
     return DataLoss((((density if seen is None else density * seen) - wanted) ** 2).sum(), mass)
 
 
-def correlation_loss(points: Tensor, weights: Tensor, target: Target, sigma: float) -> DataLoss:
+def correlation_loss(points: Tensor, weights: Tensor, target: Target, sigma: float, ranks: Ranks = ALONE) -> DataLoss:
     """1 - <A, B> / (|A| |B|), A the deposited density blurred, B the target; differentiable in the points.
 
     With the blur by which the target is coarser than the points, the two are compared at the target's own resolution.
@@ -118,10 +122,12 @@ def correlation_loss(points: Tensor, weights: Tensor, target: Target, sigma: flo
         weights: (n,).
         target: blurred already where that is wanted.
         sigma: standard deviation of the Gaussian for the deposited density, voxels; 0 for none.
+        ranks: that have the other points.
     Returns:
         DataLoss, from 0 (alike) to 2.
     """
-    density, wanted, seen = _deposit_in_crop(points, weights, target, math.ceil(_BLUR_REACH * sigma) + 1)
+    margin = math.ceil(_BLUR_REACH * sigma) + 1
+    density, wanted, seen = _deposit_in_crop(points, weights, target, margin, ranks)
     mass = density.detach().sum()
     blurred = gaussian_blur(density, sigma)
     if seen is not None:
@@ -215,17 +221,19 @@ class _TransportLoss(torch.autograd.Function):
 
 
 def _deposit_in_crop(
-    points: Tensor, weights: Tensor, target: Target, margin: int
+    points: Tensor, weights: Tensor, target: Target, margin: int, ranks: Ranks
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Deposit the points, and cut the target and what is seen of it, in the part of the box that points or target
-    occupy, with a margin round it."""
+    """Deposit all ranks' points, and cut the target and what is seen of it, in the part of the box that they or the
+    target occupy, with a margin round it."""
     with torch.no_grad():
         box = torch.tensor(target.density.shape, device=points.device)
         places = points.nan_to_num(0).clamp(-1, max(target.density.shape)).floor().long()
         lowest = torch.minimum(target.first, places.amin(0)) - margin
         highest = torch.maximum(target.last, places.amax(0) + 1) + margin
         lowest, highest = lowest.clamp(min=0), highest.minimum(box - 1)
-        (z0, y0, x0), (z1, y1, x1) = torch.stack((lowest, highest + 1)).tolist()
-    density = deposit(points - lowest.to(points.dtype), weights, (z1 - z0, y1 - y0, x1 - x0))
+        ends = ranks.largest(torch.cat((-lowest, highest + 1)))
+        (z0, y0, x0), (z1, y1, x1) = [-end for end in ends[:3]], ends[3:]
+        corner = torch.tensor([z0, y0, x0], device=points.device).to(points.dtype)
+    density = ranks.summed(deposit(points - corner, weights, (z1 - z0, y1 - y0, x1 - x0)))
     crop = slice(z0, z1), slice(y0, y1), slice(x0, x1)
     return density, target.density[crop], None if target.seen is None else target.seen[crop]
