@@ -122,7 +122,7 @@ def test_help_page_has_every_keyword(table):
 
 # Of the engine, what the ChimeraX half uses where PyTorch is not:
 TORCHLESS = (
-    *("errors", "options", "files.run_directory", "maps.density_map", "maps.fsc", "maps.grids", "maps.mrc_file"),
+    *("errors", "options", "files.run_directory", "maps.density_map", "maps.grids", "maps.mrc_file"),
     *("maps.preparation", "carrying.atoms", "carrying.model_file"),
 )
 

@@ -317,7 +317,7 @@ def test_so_many_domains_that_they_fit_the_noise_are_called_overfitted(pair):
     target = clean.with_density(clean.density + np.where(clean.density > 0.1, noise, 0))
     held_out = held_out_mask(above_level(target, LEVEL), 0.15, 4.0, seed=0)
     rows = _trained(initial, target, 200, n_domains=150, held_out=held_out)
-    assert rows[-1].correlation > rows[0].correlation + 0.2  # it fits, and better than the network above would
+    assert rows[-1].correlation > rows[0].correlation + 0.15  # it fits, and better than the network above would
     verdict = _verdict(rows)
     assert verdict.word == "poor"
     assert any(reason.startswith("Overfitting: held-out correlation") for reason in verdict.reasons), verdict.reasons
