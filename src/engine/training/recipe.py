@@ -356,8 +356,7 @@ class AutoTraining:
         blur = math.hypot(_FINE_BLUR, self._target_blur)
         bin_size = math.floor(self._bin_size(blur))
         options = dataclasses.replace(self.options, loss="correlation", n_steps=0)
-        side = bin_size * self._voxel_size
-        pair = self._pair(bin_size, 0)
+        side, pair = bin_size * self._voxel_size, self._pair(bin_size, 0)
         blurs = blur / side, _FINE_BLUR / side
         training = Training(pair, options, field, self._device, blurs, self.ranks)
         points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
