@@ -34,7 +34,7 @@ def main() -> None:
             factor = asked.side / max(each.grid_shape)
             density = zoom(each.density, factor, order=1).astype(np.float32)
             size = tuple(step / factor for step in each.voxel_size)
-            write_map(folder / f"{name}.mrc", DensityMap(density, size, each.origin, name))
+            write_map(folder / f"{name}.mrc", DensityMap(density, size, name=name))
         found = {device: _run(folder, device, asked.steps) for device in ("cpu", "cpu,cpu")}
     (one, losses), (two, others) = found["cpu"], found["cpu,cpu"]
     print(f"{asked.side}³: {one:.2f} s a step by one process, {two:.2f} s by two ({one / two:.2f} times as fast)")
