@@ -27,6 +27,7 @@ from ..engine.files.writing import remove
 from ..engine.judging.tables import FSC_FILE, METRICS_FILE
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import write_map
+from .allocator import give_freed_memory_back
 from .beginning import evaluate
 from .conclusion import MOTION_FILES, conclude
 from .history import Compared, History
@@ -138,6 +139,7 @@ def _make_steps(
                 docked = ranks.from_first(docked)
                 if docked is None:
                     return
+                give_freed_memory_back()  # what docking and the first measures took, steps do not
                 training.begin_with(docked)
         training.update()
         with keeper.saving_the_step():
@@ -302,6 +304,7 @@ class _Keeper:
     def _ask_witness(self) -> None:
         """What docking says of the flow, and the verdict with it."""
         with self._reporter.doing_without("The witness"):
+            give_freed_memory_back()
             self._history.ask_witness(self._options.seed)
             self._history.take_confidence()
             told = {"witness": self._history.witness(), "confidence": self._history.confidence()}
@@ -311,6 +314,7 @@ class _Keeper:
     def _conclude(self) -> None:
         """Maps of the motion and the report; what they lack is no loss to the training."""
         with self._reporter.doing_without("The maps of the motion and the report"):
+            give_freed_memory_back()
             measured = self._history.measured_of_best()
             if measured is not None:
                 witness = self._content["witness"]

@@ -1,5 +1,7 @@
-"""Nothing of ours goes to the network but `cryotrans install`, by pip, and the processes of one run to each other, which
-the user has asked for; what users may have is what is tried."""
+"""Nothing of ours goes to the network but `cryotrans install`, by pip, and the processes of one run to each other.
+
+What users may have is what is tried.
+"""
 
 from __future__ import annotations
 
