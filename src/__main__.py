@@ -34,9 +34,11 @@ def _load_package(folder: Path) -> None:
     namespace.cryotrans = package  # type: ignore[attr-defined]
 
 
-if __name__ == "__main__":
+if __name__ in ("__main__", "__mp_main__") and not __package__:  # run by path, not with -m
     if sys.version_info < (3, 9):  # noqa: UP036  run by path, no installer has asked for Python 3.9
         sys.exit(f"CryoTRANS needs Python 3.9 or later; {sys.executable} is Python {sys.version.split()[0]}.")
-    if not __package__:  # run by path, not with -m
-        _load_package(Path(__file__).absolute().parent)
+    _load_package(Path(__file__).absolute().parent)
+    __spec__ = None  # so that multiprocessing has the processes that it starts run this file too, as __mp_main__
+
+if __name__ == "__main__":
     sys.exit(importlib.import_module(_NAME + ".programs.command_line").main(sys.argv[1:]))

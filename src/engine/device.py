@@ -13,17 +13,41 @@ from .errors import InputError, named
 # the programs have it, are slow to begin.
 _ENOUGH_FOR_THREADS = 300_000
 
-_WORDS = "auto, cpu, cuda, cuda:N or mps"
+_WORDS = "auto, cpu, cuda, cuda:N, mps, or for a training by several cuda:0,1 or cpu,cpu"
+
+
+def devices_in(name: str) -> list[str]:
+    """The devices of a training by several, each in a word that `choose_device` takes; else the word as it is.
+
+    "cuda:0,1" are GPUs 0 and 1, "cpu,cpu" two processes on the CPU.
+
+    Raises:
+        InputError: they cannot compute one run together.
+    """
+    first, *more = name.split(",")
+    if not more:
+        return [name]
+    if first == "cpu" and set(more) == {"cpu"}:
+        return [first, *more]
+    numbers = [word.removeprefix("cuda:") for word in (first, *more)]
+    if not first.startswith("cuda:") or not all(re.fullmatch(r"\d+", number) for number in numbers):
+        raise InputError(
+            f"Unknown devices {name!r}: several are GPUs by their numbers, cuda:0,1, or processes on the CPU, one for "
+            f"each word, cpu,cpu."
+        )
+    if len(set(map(int, numbers))) < len(numbers):
+        raise InputError(f"{named('device')} {name} names a GPU twice. Name each once.")
+    return [f"cuda:{int(number)}" for number in numbers]
 
 
 def choose_device(name: str = "auto", gpu: int | None = None) -> tuple[torch.device, str]:
     """Find the device that was asked for, and have PyTorch take numbers below 1e-38 for zero on the CPU.
 
     Args:
-        name: auto, cpu, cuda, cuda:N or mps.
+        name: auto, cpu, cuda, cuda:N or mps; or several, see `devices_in`.
         gpu: number of the NVIDIA GPU to take where `auto` finds any; by default the first.
     Returns:
-        The device, and a sentence that names it and says why it was chosen.
+        The device, of several the first, and a sentence that names all and says why they were chosen.
     Raises:
         InputError: an unknown name, or a device that is not there.
     """
@@ -38,6 +62,12 @@ def choose_device(name: str = "auto", gpu: int | None = None) -> tuple[torch.dev
             f"There is no GPU {gpu}: they are numbered from 0 ({named('gpu')}). Leave {named('gpu')} out, or use "
             f"{named('device')} cpu."
         )
+    names = devices_in(name)
+    if len(names) > 1:
+        if gpu is not None:
+            raise InputError(f"Say which GPUs once: leave out {named('gpu')}, or the numbers of {named('device')}.")
+        chosen, sentences = zip(*[choose_device(each) for each in names])
+        return chosen[0], f"{len(names)} processes share the points. {' '.join(dict.fromkeys(sentences))}"
     match = re.fullmatch(r"auto|cpu|mps|cuda(?::(\d+))?", name)
     if not match:
         raise InputError(f"Unknown device {name!r}: wanted is {_WORDS}.")

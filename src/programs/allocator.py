@@ -23,3 +23,13 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, _LARGEST)
         mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def give_freed_memory_back() -> None:
+    """What has been kept, between parts of a run whose arrays have other sizes; elsewhere than with glibc nothing.
+
+    malloc_trim(3) of the Linux manual pages.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)

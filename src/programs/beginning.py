@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..engine.flow.velocity import Field
     from ..engine.maps.half_maps import Noise
     from ..engine.maps.segments import Segments
+    from ..engine.ranks import Ranks
     from ..engine.training.recipe import AutoTraining
     from ..engine.training.training import Training
 
@@ -37,13 +38,16 @@ def begin(
     reporter: Reporter,
     field: Field | None = None,
     state: dict[str, Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[Training | AutoTraining, Compared]:
-    """The training with its first loss taken, which shows whether memory suffices before anything is written."""
-    import torch
+    """The training with its first loss taken, which shows whether memory suffices before anything is written.
 
-    from ..engine.device import use_threads
+    Args:
+        ranks: that are to train together, if there are several.
+    """
     from ..engine.judging.comparison import Comparison
     from ..engine.judging.held_out import held_out_mask, without_held_out
+    from ..engine.ranks import ALONE
 
     noise = _noise_of_target(pair, reporter)
     seen = judged = _as_seen(pair, options, noise)
@@ -59,20 +63,13 @@ def begin(
     initial, target, options, blur = seen[:4]
     _tell_of_the_blur(initial, target, options, blur, reporter)
     symmetry = _symmetry_of(initial, target, options, reporter)
-    training = _training_of(seen, symmetry, device, held_out, field, pair.segments)
     if len({f"{size:.3f}" for size in initial.voxel_size}) > 1:
         reporter.warning(f"The voxels of {initial.name} are not cubes; distances are measured in voxels.")
     if any(n % options.bin_size for n in initial.grid_shape):
         reporter.note(f"The box does not divide by {options.bin_size}: it is padded with empty voxels.")
-    if state is not None:
-        training.restore(state)
-    most = torch.get_num_threads()
-    use_threads(device, training.n_points * options.width, most)  # as in the steps, which resuming is to repeat exactly
-    try:
-        evaluate(training, device, reporter)
-    finally:
-        torch.set_num_threads(most)
-    _ = training.losses  # fails if it is not a number
+    given = Given(seen, symmetry, held_out, field, pair.segments, state)
+    ranks = ranks or ALONE
+    training = first_step(ranks.from_first(given), device, reporter, ranks)
     if device.type == "cuda" and options.loss == "w2":
         from ..engine.transport.sinkhorn import transport_path
 
@@ -84,11 +81,42 @@ def begin(
     return training, Compared(*maps, levels[1], blur, comparison, levels[0], ceiling)
 
 
+class Given(NamedTuple):
+    """What a training begins with."""
+
+    seen: _Seen
+    symmetry: Symmetry | None
+    held_out: NDArray[np.bool_] | None
+    field: Field | None
+    segments: Segments | None
+    state: dict[str, Any] | None
+
+
+def first_step(given: Given, device: torch.device, reporter: Reporter, ranks: Ranks) -> Training | AutoTraining:
+    """The training with its first loss taken, on every rank alike."""
+    import torch
+
+    from ..engine.device import use_threads
+
+    training = _training_of(given, device, ranks)
+    if given.state is not None:
+        training.restore(given.state)
+    most = torch.get_num_threads()
+    # as in the steps, which resuming is to repeat exactly
+    use_threads(device, training.n_points * training.options.width, most)
+    try:
+        evaluate(training, device, reporter)
+    finally:
+        torch.set_num_threads(most)
+    _ = training.losses  # fails if it is not a number
+    return training
+
+
 def evaluate(training: Training | AutoTraining, device: torch.device, reporter: Reporter) -> None:
     """Take the loss and its derivative; where memory runs out, once more with as little of it as can be.
 
     Raises:
-        MemoryError, RuntimeError: that was not enough.
+        MemoryError, RuntimeError: that was not enough, or other ranks wait in the middle of a step.
     """
     from ..engine.device import free_what_is_kept
 
@@ -96,7 +124,7 @@ def evaluate(training: Training | AutoTraining, device: torch.device, reporter: 
         training.evaluate()
         return
     except (MemoryError, RuntimeError) as error:
-        if training.is_sparing or not is_of_memory(error):
+        if training.is_sparing or training.ranks.n > 1 or not is_of_memory(error):
             raise
     free_what_is_kept(device)  # not above, where the error holds what was made so far
     training.spare_memory()
@@ -151,20 +179,14 @@ def _symmetry_of(
     return symmetry
 
 
-def _training_of(
-    seen: _Seen,
-    symmetry: Symmetry | None,
-    device: torch.device,
-    held_out: NDArray[np.bool_] | None,
-    field: Field | None,
-    segments: Segments | None,
-) -> Training | AutoTraining:
+def _training_of(given: Given, device: torch.device, ranks: Ranks) -> Training | AutoTraining:
     """The training of a recipe, from a new field or the one that was given."""
+    seen, symmetry, held_out, field, segments, _ = given
     initial, target, options, blur = seen[:4]
     if options.recipe == "auto":
         from ..engine.training.recipe import AutoTraining
 
-        return AutoTraining(initial, target, options, blur, symmetry, device, held_out, segments, seen.is_noisy)
+        return AutoTraining(initial, target, options, blur, symmetry, device, held_out, segments, seen.is_noisy, ranks)
     from ..engine.flow.fields import new_field
     from ..engine.training.training import Training
 
@@ -173,7 +195,7 @@ def _training_of(
     if field is None:
         field = new_field(options.flow, options, pair, symmetry)
     side = options.bin_size * voxel_side(initial.voxel_size)
-    return Training(pair, options, field, device, (blur / side, 0.0))
+    return Training(pair, options, field, device, (blur / side, 0.0), ranks)
 
 
 def _conditioned(pair: Pair, options: TrainingOptions, blur: float, noise: Noise | None) -> _Seen:

@@ -26,9 +26,9 @@ from ..engine.options.prediction import PREDICTION
 from ..engine.options.training import TRAINING
 from .allocator import keep_freed_memory
 from .arguments import flag_in, prediction_parser, training_parser, with_numbers_joined
-from .legs import train
 from .prediction import predict_to_files
-from .progress import Reporter, in_a_sentence, make_reporter
+from .progress import Reporter, SilentReporter, in_a_sentence, make_reporter
+from .several import is_follower, train
 from .stop_request import StopRequest
 from .streams import let_go, say_no_more_where_nobody_reads, show_anything
 
@@ -100,15 +100,17 @@ def run_program(arguments: list[str]) -> Ended:
     """Run one of the programs to its end; arguments as for `main`."""
     program = _PROGRAMS[arguments[0]]
     word = flag_in(program.options)
-    reporter = Reporter(word)
+    is_silent = arguments[0] == "train" and is_follower()
+    reporter = SilentReporter() if is_silent else Reporter(word)
     stop = StopRequest()
     try:
-        if _wants_json(arguments):  # also of what is wrong with the options
+        if _wants_json(arguments) and not is_silent:  # also of what is wrong with the options
             reporter = make_reporter("json", word)
             reporter.program(__version__)
         said = vars(program.make_parser().parse_args(with_numbers_joined(arguments[1:], program.options)))
-        reporter = make_reporter(said.get("progress", "auto"), word)
-        with stop.listening(said.get("stop_with_input", False)):
+        if not is_silent:
+            reporter = make_reporter(said.get("progress", "auto"), word)
+        with stop.listening(said.get("stop_with_input", False) and not is_silent):
             program.run(said, arguments, reporter, stop)
     except BrokenPipeError:  # who read our output is gone, and what there was to save is saved
         return Ended(stop.exit_status)

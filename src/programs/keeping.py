@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,10 +27,11 @@ from ..engine.files.writing import remove
 from ..engine.judging.tables import FSC_FILE, METRICS_FILE
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import write_map
+from .allocator import give_freed_memory_back
 from .beginning import evaluate
 from .conclusion import MOTION_FILES, conclude
 from .history import Compared, History
-from .progress import Reporter, in_a_sentence
+from .progress import Reporter, SilentReporter, in_a_sentence
 from .provenance import now, versions
 from .report.report import REPORT_FILE
 from .stop_request import Stopped, StopRequest
@@ -94,6 +95,25 @@ def run_training(
         torch.set_num_threads(n_threads)
 
 
+def follow_steps(training: Training | AutoTraining, device: torch.device) -> None:
+    """The same steps on a rank that is not the first."""
+    import torch
+
+    from ..engine.device import use_threads
+    from ..engine.training.recipe import AutoTraining
+
+    n_threads, ranks = torch.get_num_threads(), training.ranks
+    while not ranks.from_first(True):
+        use_threads(device, training.n_points * training.options.width, n_threads)
+        if isinstance(training, AutoTraining) and training.will_dock:
+            docked = ranks.from_first(None)
+            if docked is None:
+                return
+            training.begin_with(docked)
+        training.update()
+        evaluate(training, device, SilentReporter())
+
+
 def _make_steps(
     training: Training | AutoTraining, keeper: _Keeper, device: torch.device, reporter: Reporter, stop: StopRequest
 ) -> None:
@@ -103,28 +123,27 @@ def _make_steps(
     from ..engine.device import use_threads
     from ..engine.training.recipe import AutoTraining
 
-    options, n_threads = training.options, torch.get_num_threads()
+    options, n_threads, ranks = training.options, torch.get_num_threads(), training.ranks
     while True:
         use_threads(device, training.n_points * options.width, n_threads)
         keeper.pass_on_notes()
         if training.step % options.period == 0:
             keeper.checkpoint()
-        if training.finished or stop:
-            return
-        if isinstance(training, AutoTraining) and training.will_dock:
-            try:
-                with stop.at_once():
-                    docked = training.dock()
-            except Stopped:
+        with keeper.saving_the_step():
+            if ranks.from_first(training.finished or bool(stop)):
                 return
-            training.begin_with(docked)
+            if isinstance(training, AutoTraining) and training.will_dock:
+                docked = None
+                with contextlib.suppress(Stopped), stop.at_once():
+                    docked = training.dock()
+                docked = ranks.from_first(docked)
+                if docked is None:
+                    return
+                give_freed_memory_back()  # what docking and the first measures took, steps do not
+                training.begin_with(docked)
         training.update()
-        try:
+        with keeper.saving_the_step():
             evaluate(training, device, reporter)
-        except (MemoryError, RuntimeError) as error:
-            if is_of_memory(error):
-                keeper.save("running", weights=FINAL_WEIGHTS)  # the step that was made is whole
-            raise
         reporter.step(training.step, keeper.last_loss)
 
 
@@ -217,6 +236,18 @@ class _Keeper:
         }
         self._run.write(self._content)
 
+    @contextlib.contextmanager
+    def saving_the_step(self) -> Iterator[None]:
+        """Where memory or another rank is lost in this block, the step that was made before it is whole."""
+        from ..engine.ranks import LostRank
+
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if is_of_memory(error) or isinstance(error, LostRank):
+                self.save("running", weights=FINAL_WEIGHTS)
+            raise
+
     def last_state(self) -> str:
         """The state of a run that ends now."""
         return "finished" if self._training.finished else "stopped"
@@ -273,6 +304,7 @@ class _Keeper:
     def _ask_witness(self) -> None:
         """What docking says of the flow, and the verdict with it."""
         with self._reporter.doing_without("The witness"):
+            give_freed_memory_back()
             self._history.ask_witness(self._options.seed)
             self._history.take_confidence()
             told = {"witness": self._history.witness(), "confidence": self._history.confidence()}
@@ -282,6 +314,7 @@ class _Keeper:
     def _conclude(self) -> None:
         """Maps of the motion and the report; what they lack is no loss to the training."""
         with self._reporter.doing_without("The maps of the motion and the report"):
+            give_freed_memory_back()
             measured = self._history.measured_of_best()
             if measured is not None:
                 witness = self._content["witness"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,16 +27,21 @@ from ..engine.maps.preparation import above_level
 from ..engine.options.training import TRAINING
 from . import training as training_program
 from .pair import inputs_of, map_of_run, missing_text, read_pair
-from .progress import Reporter, in_a_sentence
+from .progress import Reporter, SilentReporter, in_a_sentence
 from .provenance import describe, now
 from .stop_request import StopRequest
+
+if TYPE_CHECKING:
+    from ..engine.ranks import Ranks
 
 _OF_ONE_FLOW = ("weight", "validation_map", "initial_mask", "target_mask", "half_maps", "segments")
 _OF_THE_CALL = ("device", "gpu", "progress", "stop_with_input", "directory", "resume", "overwrite")
 _OF_THE_MAPS = ("initial_map", "initial_level", "target_map", "target_level")
 
 
-def train(said: dict[str, Any], command: list[str], reporter: Reporter, stop: StopRequest) -> None:
+def train(
+    said: dict[str, Any], command: list[str], reporter: Reporter, stop: StopRequest, ranks: Ranks | None = None
+) -> None:
     """Train one flow, or a leg for each target; arguments and errors as in training.py.
 
     Args:
@@ -48,21 +53,26 @@ def train(said: dict[str, Any], command: list[str], reporter: Reporter, stop: St
     content: dict[str, Any] = whole.read() if going_on else {}
     if "legs" in content:
         with whole.locked():
-            _Legs(whole, whole.read(), said, command, reporter, stop).resume()
+            _Legs(whole, whole.read(), said, command, reporter, stop, ranks).resume()
         return
     if len(targets) < 2:
         one: dict[str, Any] = {name: said[name][-1] for name in ("target_map", "target_level") if name in said}
         if len(targets) == 1 and len(said.get("target_level", ())) > 1:
             raise InputError(_unequal_text(targets, said["target_level"]))
-        training_program.train({**said, **one}, command, reporter, stop)
+        training_program.train({**said, **one}, command, reporter, stop, ranks=ranks)
         return
     if said.get("resume"):
         raise InputError(f"The run in {whole.path} has one target, not {len(targets)}.")
-    _begin(whole, said, command, reporter, stop)
+    _begin(whole, said, command, reporter, stop, ranks)
 
 
 def _begin(
-    whole: RunDirectory, said: dict[str, Any], command: list[str], reporter: Reporter, stop: StopRequest
+    whole: RunDirectory,
+    said: dict[str, Any],
+    command: list[str],
+    reporter: Reporter,
+    stop: StopRequest,
+    ranks: Ranks | None,
 ) -> None:
     """A new run; whatever can be said against it is said before the directory is made."""
     targets, levels = said.get("target_map", []), said.get("target_level", [])
@@ -91,7 +101,7 @@ def _begin(
     initial: DensityMap | None = None
     for target, level in zip(targets, levels):
         pair = {**said, "target_map": target, "target_level": level}
-        initial, on_grid, *_ = read_pair(pair, _Silent())  # said again by the leg itself
+        initial, on_grid, *_ = read_pair(pair, SilentReporter())  # said again by the leg itself
         described.append(describe(on_grid, target, level))
     assert initial is not None
     content = {
@@ -109,7 +119,7 @@ def _begin(
         "started": now(),
     }
     with contextlib.ExitStack() as stack:
-        _Legs(whole, content, said, command, reporter, stop).begin(stack)
+        _Legs(whole, content, said, command, reporter, stop, ranks).begin(stack)
 
 
 class _Legs:
@@ -123,9 +133,10 @@ class _Legs:
         command: list[str],
         reporter: Reporter,
         stop: StopRequest,
+        ranks: Ranks | None,
     ) -> None:
         self._whole, self._content, self._said, self._command = whole, content, said, command
-        self._reporter, self._stop = reporter, stop
+        self._reporter, self._stop, self._ranks = reporter, stop, ranks
         self._n_legs = len(content["legs"])
 
     def begin(self, stack: contextlib.ExitStack) -> None:
@@ -225,7 +236,7 @@ class _Legs:
         names = [description["name"] for description in (self._content["initial"], *self._content["targets"])]
         self._reporter.note(f"Leg {number} of {self._n_legs}: {names[number - 1]} to {names[number]}.")
         leg = {"number": number, "of": self._n_legs}
-        training_program.train(said, self._command, self._reporter, self._stop, leg, make)
+        training_program.train(said, self._command, self._reporter, self._stop, leg, make, self._ranks)
 
     def _of_the_call(self) -> dict[str, Any]:
         """What may differ from one call of the program to the next."""
@@ -326,8 +337,3 @@ def _unequal_text(targets: Sequence[str], levels: Sequence[float]) -> str:
         f"Targets ({named('target_map')}) given: {len(targets)}, levels ({named('target_level')}): {len(levels)}. "
         f"Give a level for each target, or one for all."
     )
-
-
-class _Silent(Reporter):
-    def _say(self, text: str) -> None:
-        pass

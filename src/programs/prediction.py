@@ -88,6 +88,10 @@ def predict_to_files(said: dict[str, Any], command: list[str], reporter: Reporte
     fields = [load_weights(path, options.depth, options.width) for path in flow]
     _tell_of_the_legs(len(flow), n_frames, trained, options, reporter)
     _warn_of_another_grid(weights, trained, density_map, reporter)
+    if "," in options.device:
+        raise InputError(
+            f"A prediction is computed by one device, not by {options.device}. Name one ({named('device')})."
+        )
     device, why = choose_device(options.device, options.gpu)
     reporter.note(why)
     times = even_times(n_frames) if options.times is None else options.times

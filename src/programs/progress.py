@@ -122,6 +122,13 @@ class Reporter:
         Stream(sys.stderr).line(text)
 
 
+class SilentReporter(Reporter):
+    """Says nothing."""
+
+    def _say(self, text: str) -> None:
+        pass
+
+
 class TextReporter(Reporter):
     """The published table, and a bar if asked for."""
 

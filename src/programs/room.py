@@ -31,9 +31,11 @@ _MOST_BINNING = 8
 
 
 def check_room_for_training(
-    initial: DensityMap, options: TrainingOptions, device: torch.device, reporter: Reporter
+    initial: DensityMap, options: TrainingOptions, device: torch.device, reporter: Reporter, n_processes: int = 1
 ) -> None:
     """
+    Args:
+        n_processes: on this computer that are to train together.
     Raises:
         InputError: there is not enough memory.
     """
@@ -41,7 +43,7 @@ def check_room_for_training(
 
     def needed(binning: int) -> float:
         size = initial.density.size // binning**3, n_points // binning**3
-        return memory_of_training(*size, options.recipe, options.width, options.depth)
+        return n_processes * memory_of_training(*size, options.recipe, options.width, options.depth)
 
     _check("training", needed, reporter)
     _check_gpu("training", least_memory_on_gpu(initial.density.size // options.bin_size**3, n_points), device)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..engine.flow.velocity import Field
+    from ..engine.ranks import Ranks
 
 _REQUIRED_BY = {"cryotrans": ("directory", "n_steps", "period"), "auto": ("directory",)}
 
@@ -47,6 +48,7 @@ def train(
     stop: StopRequest,
     leg: dict[str, int] | None = None,
     make: Callable[[], object] | None = None,
+    ranks: Ranks | None = None,
 ) -> None:
     """Train a new run, or go on with one.
 
@@ -57,6 +59,7 @@ def train(
         stop: is looked at after every step.
         leg: which it is of a morph through several conformations, for run.json.
         make: is called when nothing is left to be said against a new run, before the first thing is written.
+        ranks: that are to train together, if there are several.
     Raises:
         InputError: whatever the user can mend.
     """
@@ -71,7 +74,7 @@ def train(
         run.read()  # before anything is written there
         with run.locked() as is_locked:
             _tell_of_locks(is_locked, run, reporter)
-            _resume(run, run.read(), said, reporter, stop)
+            _resume(run, run.read(), said, reporter, stop, ranks)
         return
     run.check_free(said.get("overwrite", False), inputs_of(said))
     check_together(said)
@@ -82,10 +85,10 @@ def train(
     size = {name: getattr(velocity, name) for name in ("depth", "width") if hasattr(velocity, name)}
     training_options = chosen_options({**said, **size}, seed=secrets.randbelow(2**31))
     device, why = _choose_device(said["device"], said["gpu"])
-    check_room_for_training(initial, training_options, device, reporter)
+    check_room_for_training(initial, training_options, device, reporter, ranks.n_here if ranks else 1)
     validation = read_validation(said.get("validation_map"), initial, reporter)
     pair = without_belt(pair, training_options, reporter)
-    training, compared = begin(pair, validation, training_options, device, reporter, velocity)
+    training, compared = begin(pair, validation, training_options, device, reporter, velocity, ranks=ranks)
     reporter.note(why)
     content = {
         "program": PROGRAM,
@@ -118,7 +121,12 @@ def train(
 
 
 def _resume(
-    run: RunDirectory, content: dict[str, Any], said: dict[str, Any], reporter: Reporter, stop: StopRequest
+    run: RunDirectory,
+    content: dict[str, Any],
+    said: dict[str, Any],
+    reporter: Reporter,
+    stop: StopRequest,
+    ranks: Ranks | None,
 ) -> None:
     from ..engine.flow.checkpoint import load_state
 
@@ -156,7 +164,7 @@ def _resume(
     asked = content["device"]
     spoken = said["device"] != "auto" or said["gpu"] is not None
     device, why = _choose_device(*((said["device"], said["gpu"]) if spoken else (asked["asked"], asked["gpu"])))
-    check_room_for_training(pair.initial, options, device, reporter)
+    check_room_for_training(pair.initial, options, device, reporter, ranks.n_here if ranks else 1)
     reporter.note(why)
     reporter.note(f"Going on from step {step}" + (f" of {options.n_steps}." if options.n_steps is not None else "."))
     content = {**content, "state": "running", "options": options.to_dict(), "message": None}
@@ -168,7 +176,7 @@ def _resume(
     if validation_path is not None:
         content["validation"] = describe_file(validation_path)
     validation = read_validation(validation_path, pair.initial, reporter)
-    training, compared = begin(pair, validation, options, device, reporter, state=state)
+    training, compared = begin(pair, validation, options, device, reporter, state=state, ranks=ranks)
     content["n_steps"] = training.n_steps
     run_training(run, content, training, compared, reporter, stop)
 

@@ -73,7 +73,7 @@ def test_trainings_started_and_stopped_leave_nothing(session, run, use_script, t
     gc.collect()
     # what other tests left may have gone meanwhile, so that it may be less
     assert all(now <= then for now, then in zip(_held(session), before))
-    assert not any(ref() is not None for ref in maps[:-2])  # ChimeraX itself keeps the one that was shown last
+    assert sum(ref() is not None for ref in maps) <= 2  # of 12; ChimeraX itself keeps those that were shown last
 
 
 @pytest.mark.parametrize("moment", ["before the first line", "while training", "while predicting", "after stop"])

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 FLOORS = (
-    *("errors", "options", "outlook", "free_memory", "device", "adam", "files", "maps", "flow", "transport"),
+    *("errors", "options", "outlook", "free_memory", "device", "ranks", "adam", "files", "maps", "flow", "transport"),
     *("docking", "training", "judging", "carrying"),
 )
 # Of the engine, what can be used where PyTorch is not.

@@ -1,4 +1,7 @@
-"""Nothing of ours goes to the network but `cryotrans install`, by pip; what users may have is what is tried."""
+"""Nothing of ours goes to the network but `cryotrans install`, by pip, and the processes of one run to each other.
+
+What users may have is what is tried.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ def test_no_module_can_reach_the_network(path: Path) -> None:
     for line, module, ours, _ in imports_of(path):
         parts = module.split(".")
         wholes = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+        if path == Path("engine", "ranks.py") and module == "torch.distributed":
+            continue
         if not ours and module != "urllib.parse":
             assert not any(_NETWORK.fullmatch(whole) for whole in wholes), f"{path}:{line} imports {module}"
 

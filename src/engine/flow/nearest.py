@@ -33,8 +33,8 @@ def to_nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     distances, chosen = [], []
     for part, own in zip(*(each.split(max(1, _AT_ONCE // near.shape[1])) for each in (points, cell))):
         few = near[own]  # (n, m)
-        best = (part[:, None] - centres[few]).square().sum(2).min(1)
-        distances.append(best.values.sqrt())
+        best = _distances(part[:, None], centres[few])[:, 0].min(1)
+        distances.append(best.values)
         chosen.append(few.gather(1, best.indices[:, None])[:, 0])
     return torch.cat(distances), torch.cat(chosen)
 

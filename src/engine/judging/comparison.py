@@ -126,14 +126,16 @@ class Comparison:
         generated = density.cpu().numpy()
         total = float(self.weights.sum(dtype=np.float64))
         outside = 1 - float(generated.sum(dtype=np.float64)) / total
-        alike = on_equal_terms(generated, self.target_density, self._size)
+        part, *alike = on_equal_terms(generated, self.target_density, self._size)
+        alike_by, on_held_out = correlation(*alike), self._on_held_out(part, *alike)
+        del alike  # what follows takes as much memory
         frequencies, fsc = fourier_shell_correlation(generated, self.target_density, self._size)
         volume_change, stretch, strain = (values.numpy() for values in change[1:])
         measures = Measures(
             step=step,
             seconds=seconds,
             loss=loss,
-            correlation=correlation(*alike),
+            correlation=alike_by,
             resolution=resolution_at(frequencies, fsc, _FSC_THRESHOLD),
             transport_distance=self._distance.to(carried * self._angstroms, self._masses),
             mass_outside=outside if outside > 1e-6 else 0.0,  # float32 sums differ by less
@@ -142,16 +144,17 @@ class Comparison:
             largest_stretch=self._percentile(stretch, 99.9),
             folded=self._mean(volume_change <= 0),
             strain=overall_strain(change.strain, torch.from_numpy(self.weights).to(change.strain)),
-            held_out=self._on_held_out(*alike),
+            held_out=on_held_out,
             validation=self._resolution_with_validation(generated),
         )
         displacement = moved.cpu().double().numpy() * (side * np.array(self._size))
         return Measured(measures, frequencies, fsc, generated, displacement, volume_change, strain)
 
-    def _on_held_out(self, generated: np.ndarray, target: np.ndarray) -> float:
+    def _on_held_out(self, part: tuple[slice, ...], generated: np.ndarray, target: np.ndarray) -> float:
         if self._held_out is None or not self._held_out.any():
             return math.nan
-        return correlation(generated[self._held_out], target[self._held_out])
+        own = self._held_out[part]
+        return correlation(generated[own], target[own])
 
     def _resolution_with_validation(self, generated: np.ndarray) -> float:
         if self._validation is None:

@@ -13,6 +13,7 @@ Each goes from 1 where nothing speaks against the flow to 0 where all does; the 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from .measures import BELIEVED
 from .witness import doubt_at
 
 _BALL = 4.0  # Å, standard deviation of the Gaussian under which maps are compared: 20 residues or so
+_REACH = 4.0  # standard deviations
 _USUAL = 0.75  # quantile, by mass, of the local correlations
 _FITS, _FITS_NOT = 0.97, 0.8  # of the usual one
 _KEEPS_SHAPE, _LOSES_SHAPE = 0.3, 0.8  # strain
@@ -49,14 +51,15 @@ def confidence(
         witness: what docked pieces say of that flow, see `Witness.to_dict`.
     """
     size = np.array(initial.voxel_size)
-    alike = on_equal_terms(measured.generated, comparison.target_density, initial.voxel_size)
-    a, b = (torch.from_numpy(density) for density in alike)
+    part, *alike = on_equal_terms(measured.generated, comparison.target_density, initial.voxel_size)
     sigma = _BALL / voxel_side(initial.voxel_size)
+    around = math.ceil(_REACH * sigma)  # what lies farther from all mass is next to nothing
+    a, b = (torch.from_numpy(np.pad(density, around)) for density in alike)
     both, of_a, of_b = (gaussian_blur(product, sigma) for product in (a * b, a * a, b * b))
     floor = 1e-4 * float(torch.maximum(of_a, of_b).max())
     local = both / (of_a.clamp(min=floor) * of_b.clamp(min=floor)).sqrt()
-    ends = torch.from_numpy(comparison.support + measured.displacement / size)
-    fits = sample(local, ends).numpy()
+    ends = comparison.support + measured.displacement / size - [along.start - around for along in part]
+    fits = sample(local, torch.from_numpy(ends)).numpy()
     usual = _quantile(fits, comparison.weights.astype(np.float64), _USUAL)
     found = np.minimum(
         _between(fits / max(usual, 1e-6), _FITS_NOT, _FITS), _between(-measured.strain, -_LOSES_SHAPE, -_KEEPS_SHAPE)

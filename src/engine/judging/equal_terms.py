@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ..maps.bounding_box import bounding_box
 from ..maps.low_pass import SIGMA_OF_RESOLUTION
 from ..maps.shells import filtered_by_shells, modes_of, shell_numbers, sums_over_shells
 
@@ -26,43 +27,33 @@ Array = NDArray[np.float64]
 
 def on_equal_terms(
     generated: np.ndarray, target: np.ndarray, voxel_size: tuple[float, float, float]
-) -> tuple[Array, Array]:
+) -> tuple[tuple[slice, slice, slice], Array, Array]:
     """Both maps with the lower of their amplitudes in each shell, and zero where neither has mass.
 
     Args:
         generated, target: (nz, ny, nx), above their levels, of any scale.
         voxel_size: (z, y, x), Å.
     Returns:
-        Both as (nz, ny, nx), in units of the target.
+        The part of the box that holds all mass; both maps in this part, in units of the target.
     """
     either = (generated > _SOME_MASS * generated.max()) | (target > 0)
-    a, b = np.zeros(target.shape), np.zeros(target.shape)
+    part = bounding_box(either, _ROUND)
     mass = float(generated.sum(dtype=np.float64))
     if mass <= 0:
-        return a, target.astype(np.float64)
-    part = _round(either)
+        return part, np.zeros(target[part].shape), target[part].astype(np.float64)
     scale = float(target.sum(dtype=np.float64)) / mass
-    of_generated, of_target = generated[part].astype(np.float64) * scale, target[part].astype(np.float64)
-    shells = shell_numbers(of_target.shape, voxel_size)
-    modes = modes_of(of_generated), modes_of(of_target)
+    modes = modes_of(generated[part].astype(np.float64) * scale), modes_of(target[part])
+    shape = target[part].shape
+    shells = shell_numbers(shape, voxel_size)
     amplitudes = [np.sqrt(sums_over_shells(np.abs(each) ** 2, shells)) for each in modes]
-    lower = np.minimum(*amplitudes) * _low_pass(len(amplitudes[0]), of_target.shape, voxel_size)
-    for result, of_one, amplitude in zip((a, b), modes, amplitudes):
-        gain = lower / np.maximum(amplitude, _FAINTEST * amplitude.max())
-        result[part] = filtered_by_shells(of_one, gain, shells, of_target.shape) * either[part]
-    return a, b
+    lower = np.minimum(*amplitudes) * _low_pass(len(amplitudes[0]), shape, voxel_size)
+    gains = [lower / np.maximum(amplitude, _FAINTEST * amplitude.max()) for amplitude in amplitudes]
+    a, b = (filtered_by_shells(of_one, gain, shells, shape) for of_one, gain in zip(modes, gains))
+    a[~either[part]] = b[~either[part]] = 0
+    return part, a, b
 
 
 def _low_pass(n_shells: int, shape: tuple[int, ...], voxel_size: tuple[float, float, float]) -> Array:
     frequency = np.arange(n_shells) / max(n * size for n, size in zip(shape, voxel_size))
     sigma = SIGMA_OF_RESOLUTION * _FINEST
     return np.asarray(np.exp(-2 * (math.pi * sigma * frequency) ** 2))
-
-
-def _round(occupied: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The smallest part of the box that holds what is occupied, and some voxels round it."""
-    ends = []
-    for axis, n in enumerate(occupied.shape):
-        inside = np.flatnonzero(occupied.any(axis=tuple(k for k in range(3) if k != axis)))
-        ends.append(slice(max(0, int(inside[0]) - _ROUND), min(n, int(inside[-1]) + 1 + _ROUND)))
-    return tuple(ends)

@@ -13,6 +13,8 @@ import numpy as np
 from ..errors import InputError
 from .shells import modes_of
 
+_SECTIONS_AT_ONCE = 16  # of Fourier space, so that sums take no memory of their own
+
 
 def fourier_shell_correlation(
     density_a: np.ndarray, density_b: np.ndarray, voxel_size: tuple[float, float, float]
@@ -36,7 +38,6 @@ def fourier_shell_correlation(
     grid_shape = density_a.shape
     longest_side = max(n * size for n, size in zip(grid_shape, voxel_size))
     n_shells = math.floor(longest_side / (2 * max(voxel_size)) + 1e-6)  # 1e-6: a Nyquist shell lost by rounding
-    shells = _shell_numbers(grid_shape, voxel_size, longest_side).ravel()
     # The transform of a real map repeats itself at -k: modes that rfftn leaves out count by their partners.
     repeats = np.full(grid_shape[2] // 2 + 1, 2.0)
     repeats[0] = 1
@@ -44,12 +45,14 @@ def fourier_shell_correlation(
         repeats[-1] = 1
     modes_a, modes_b = modes_of(density_a), modes_of(density_b)
 
-    def sum_over_shells(values: np.ndarray) -> np.ndarray:
-        sums: np.ndarray = np.bincount(shells, weights=(values * repeats).ravel(), minlength=n_shells + 1)
-        return sums[1 : n_shells + 1]
-
-    cross = sum_over_shells((modes_a * modes_b.conj()).real)
-    power_a, power_b = sum_over_shells(np.abs(modes_a) ** 2), sum_over_shells(np.abs(modes_b) ** 2)
+    sums = np.zeros((3, n_shells + 2))  # first the mean's, last that of all beyond
+    for first in range(0, grid_shape[0], _SECTIONS_AT_ONCE):
+        part = slice(first, first + _SECTIONS_AT_ONCE)
+        a, b = modes_a[part], modes_b[part]
+        shells = np.minimum(_shell_numbers(grid_shape, voxel_size, longest_side, part), n_shells + 1).ravel()
+        for total, values in zip(sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)):
+            total += np.bincount(shells, weights=(values * repeats).ravel(), minlength=len(total))
+    cross, power_a, power_b = sums[:, 1:-1]
     norm = np.sqrt(power_a) * np.sqrt(power_b)  # the root of each: their product may overflow
     correlation = np.divide(cross, norm, out=np.zeros(n_shells), where=norm > 0)
     return np.arange(1, n_shells + 1) / longest_side, np.clip(correlation, -1, 1)
@@ -111,12 +114,12 @@ def _check_shapes(density_a: np.ndarray, density_b: np.ndarray) -> None:
 
 
 def _shell_numbers(
-    grid_shape: tuple[int, ...], voxel_size: tuple[float, float, float], longest_side: float
+    grid_shape: tuple[int, ...], voxel_size: tuple[float, float, float], longest_side: float, part: slice
 ) -> np.ndarray:
-    """Which shell each mode of rfftn lies in, (nz, ny, nx // 2 + 1)."""
+    """Which shell each mode of rfftn lies in, in a part of the sections, (nz, ny, nx // 2 + 1)."""
     (nz, ny, nx), (z_size, y_size, x_size) = grid_shape, voxel_size
     kz, ky, kx = np.fft.fftfreq(nz, z_size), np.fft.fftfreq(ny, y_size), np.fft.rfftfreq(nx, x_size)
-    squared = kz[:, np.newaxis, np.newaxis] ** 2 + ky[:, np.newaxis] ** 2 + kx**2  # 1/Å²
+    squared = kz[part, np.newaxis, np.newaxis] ** 2 + ky[:, np.newaxis] ** 2 + kx**2  # 1/Å²
     numbers: np.ndarray = np.floor(longest_side * np.sqrt(squared) + 0.5).astype(np.intp)
     return numbers
 

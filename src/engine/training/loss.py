@@ -2,7 +2,8 @@
 
 Densities are (nz, ny, nx); points are (n, 3), ordered (z, y, x), in voxels with centres at whole numbers.  Each loss
 works on the part of the box that can matter to it: the voxels which points or target reach, and for the transport also
-those that its kernel reaches from there.
+those that its kernel reaches from there.  Where several ranks have a share of the points each, all get the loss of all
+points, and the derivative with respect to their own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..maps.deposit import deposit
 from ..maps.gaussian_blur import gaussian_blur
+from ..ranks import ALONE, Ranks
 from ..transport.sinkhorn import sinkhorn
 from ..transport.unbalanced import unbalanced_sinkhorn
 
@@ -68,6 +70,7 @@ def transport_loss(
     n_iterations: int,
     own: Tensor | None = None,
     rho: float | None = None,
+    ranks: Ranks = ALONE,
 ) -> DataLoss:
     """Entropic transport between the deposited points and the target, see `sinkhorn`; differentiable in the points.
 
@@ -81,10 +84,11 @@ def transport_loss(
             of what each density's transport onto itself costs is taken off, so that equal densities have the loss 0
             and no derivative, after however few rounds.
         rho: voxels², for a target that has or lacks a part, see `unbalanced_sinkhorn`; not with `own`.
+        ranks: that have the other points.
     Returns:
         DataLoss, in mass · voxels².
     """
-    density, wanted, seen = _deposit_in_crop(points, weights, target, _reach(epsilon, n_iterations))
+    density, wanted, seen = _deposit_in_crop(points, weights, target, _reach(epsilon, n_iterations), ranks)
     mass = density.detach().sum()
     if seen is not None:  # and scaled, since what is seen of both must be of one mass
         density = density * seen
@@ -101,9 +105,9 @@ def own_transport(target: Target, epsilon: float, n_iterations: int) -> Tensor:
     return sinkhorn(density, density, epsilon, n_iterations).loss
 
 
-def squared_difference(points: Tensor, weights: Tensor, target: Target) -> DataLoss:
+def squared_difference(points: Tensor, weights: Tensor, target: Target, ranks: Ranks = ALONE) -> DataLoss:
     """Σ (deposited - target)² over the grid; differentiable in the points.  Arguments as in `transport_loss`."""
-    density, wanted, seen = _deposit_in_crop(points, weights, target, 0)
+    density, wanted, seen = _deposit_in_crop(points, weights, target, 0, ranks)
     mass = density.detach().sum()
     return DataLoss((((density if seen is None else density * seen) - wanted) ** 2).sum(), mass)
 
@@ -121,10 +125,11 @@ class CorrelationLoss:
     Args:
         target: blurred already where that is wanted.
         sigma: standard deviation of the Gaussian for the deposited density, voxels; 0 for none.
+        ranks: that have the other points.
     """
 
-    def __init__(self, target: Target, sigma: float) -> None:
-        self._target, self._sigma = target, sigma
+    def __init__(self, target: Target, sigma: float, ranks: Ranks = ALONE) -> None:
+        self._target, self._sigma, self._ranks = target, sigma, ranks
         self._norm = target.density.double() if target.density.device.type != "mps" else target.density
         self._norm = self._norm.square().sum().sqrt()
         self._crop: tuple[slice, ...] | None = None  # that the next is for
@@ -132,8 +137,8 @@ class CorrelationLoss:
 
     def __call__(self, points: Tensor, weights: Tensor) -> DataLoss:
         """The loss, from 0 (alike) to 2, of points (n, 3), voxels, with weights (n,)."""
-        crop, places = _crop(points, self._target, math.ceil(_BLUR_REACH * self._sigma) + 1)
-        density = deposit(places, weights, _shape_of(crop))
+        crop, places = _crop(points, self._target, math.ceil(_BLUR_REACH * self._sigma) + 1, self._ranks)
+        density = self._ranks.summed(deposit(places, weights, _shape_of(crop)))
         seen = None if self._target.seen is None else self._target.seen[crop].to(density.dtype)
         if crop != self._crop:
             wanted = self._target.density[crop].to(density.dtype)
@@ -248,24 +253,27 @@ class _TransportLoss(torch.autograd.Function):
 
 
 def _deposit_in_crop(
-    points: Tensor, weights: Tensor, target: Target, margin: int
+    points: Tensor, weights: Tensor, target: Target, margin: int, ranks: Ranks
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Deposit the points, and cut the target and what is seen of it, in the part of the box of `_crop`."""
-    crop, places = _crop(points, target, margin)
-    density = deposit(places, weights, _shape_of(crop))
+    """Deposit all ranks' points, and cut the target and what is seen of it, in the part of the box of `_crop`."""
+    crop, places = _crop(points, target, margin, ranks)
+    density = ranks.summed(deposit(places, weights, _shape_of(crop)))
     return density, target.density[crop], None if target.seen is None else target.seen[crop]
 
 
-def _crop(points: Tensor, target: Target, margin: int) -> tuple[tuple[slice, slice, slice], Tensor]:
-    """The part of the box that points or target occupy, with a margin round it, and the points' places in it."""
+def _crop(points: Tensor, target: Target, margin: int, ranks: Ranks) -> tuple[tuple[slice, slice, slice], Tensor]:
+    """The part of the box that all ranks' points or the target occupy, with a margin round it, and the points' places
+    in it."""
     with torch.no_grad():
         box = torch.tensor(target.density.shape, device=points.device)
         places = points.nan_to_num(0).clamp(-1, max(target.density.shape)).floor().long()
         lowest = torch.minimum(target.first, places.amin(0)) - margin
         highest = torch.maximum(target.last, places.amax(0) + 1) + margin
         lowest, highest = lowest.clamp(min=0), highest.minimum(box - 1)
-        (z0, y0, x0), (z1, y1, x1) = torch.stack((lowest, highest + 1)).tolist()
-    return (slice(z0, z1), slice(y0, y1), slice(x0, x1)), points - lowest.to(points.dtype)
+        ends = ranks.largest(torch.cat((-lowest, highest + 1)))
+        crop = slice(-ends[0], ends[3]), slice(-ends[1], ends[4]), slice(-ends[2], ends[5])
+        corner = torch.tensor([along.start for along in crop], device=points.device).to(points.dtype)
+    return crop, points - corner
 
 
 def _shape_of(crop: tuple[slice, slice, slice]) -> tuple[int, int, int]:

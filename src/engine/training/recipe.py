@@ -36,6 +36,7 @@ from ..maps.density_map import DensityMap, voxel_side
 from ..maps.preparation import PreparedPair, prepare
 from ..maps.segments import Segments
 from ..options.training import TrainingOptions
+from ..ranks import ALONE, Ranks
 from .docked_starts import DockedStarts, Docking, without_parts
 from .rivals import rival_of, rival_text
 from .saved_state import check_recipe, first_losses, parts_of
@@ -83,8 +84,9 @@ class AutoTraining:
         symmetry: of both maps; where `options.symmetry` is auto a proposal, and flows without it compete.
         device: where to compute.
         held_out: (nz, ny, nx), voxels of the target that it is not to see.
-        segments: parts of the initial that are to be docked as wholes.
-        is_noisy: one of the maps is: small domains upon others would fit its noise.
+        segments: parts of the initial to be docked as wholes.
+        is_noisy: one of the maps is: small domains on others would fit its noise.
+        ranks: that train together; the first docks for all.
     """
 
     def __init__(
@@ -98,18 +100,19 @@ class AutoTraining:
         held_out: NDArray[np.bool_] | None = None,
         segments: Segments | None = None,
         is_noisy: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.options = options
         self.step = 0
         self.notes: list[str] = []  # for the user, until taken
         self._maps, self._symmetry, self._device, self._target_blur = (initial, target), symmetry, device, target_blur
-        self._held_out = held_out
+        self._held_out, self.ranks = held_out, ranks
         self._voxel_size = voxel_side(initial.voxel_size)
         self._pairs: dict[tuple[float, int], PreparedPair] = {}
         self._is_noisy = is_noisy
         self._docking = Docking(self._maps, options, target_blur, device, held_out, segments)
         volume = self._docking.volume if options.flow != "network" else 0.0
-        self._starts = starts_of(options, symmetry, volume, segments is not None)
+        self._starts = ranks.from_first(starts_of(options, symmetry, volume, segments is not None))
         self.stages = self._plan()
         planned = sum(stage.n_steps for stage in self.stages)
         self.n_steps = planned if options.n_steps is None else min(planned, options.n_steps)
@@ -310,7 +313,7 @@ class AutoTraining:
         ):
             field.hold_centres()
         before = self._training if number else None
-        self._training = Training(pair, options, field, self._device, blurs)
+        self._training = Training(pair, options, field, self._device, blurs, self.ranks)
         if self.is_sparing:
             self._training.spare_memory()
         if before is not None and before.velocity is field and before.options.loss == stage.loss:
@@ -353,15 +356,15 @@ class AutoTraining:
         blur = math.hypot(_FINE_BLUR, self._target_blur)
         bin_size = math.floor(self._bin_size(blur))
         options = dataclasses.replace(self.options, loss="correlation", n_steps=0)
-        side = bin_size * self._voxel_size
-        pair = self._pair(bin_size, 0)
-        training = Training(pair, options, field, self._device, (blur / side, _FINE_BLUR / side))
+        side, pair = bin_size * self._voxel_size, self._pair(bin_size, 0)
+        blurs = blur / side, _FINE_BLUR / side
+        training = Training(pair, options, field, self._device, blurs, self.ranks)
         points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
         change = deformation(field, points, self._maps[0].voxel_size)[1]
         weights = torch.from_numpy(pair.weights / pair.weights.sum()).to(change.strain)
         strain = overall_strain(change.strain, weights)
         folded = float((weights * (change.volume_change <= 0)).sum())
-        return 1 - training.loss() - price(strain, folded)
+        return self.ranks.from_first(1 - training.loss() - price(strain, folded))
 
     def _best(self) -> Field:
         starts = [self._starts[ended["start"]] for ended in self._ended]

@@ -25,6 +25,7 @@ from ..flow.velocity import Field
 from ..maps.gaussian_blur import gaussian_blur
 from ..maps.preparation import PreparedPair
 from ..options.training import TrainingOptions
+from ..ranks import ALONE, Ranks
 from .loss import (
     CorrelationLoss,
     DataLoss,
@@ -50,6 +51,7 @@ class Training:
         device: where to compute.
         blurs: standard deviations of the Gaussians for the generated and the target density, voxels of the pair;
             of the correlation loss only.
+        ranks: that train together, each with its share of the points; the field is to be the same on all.
     """
 
     def __init__(
@@ -59,21 +61,25 @@ class Training:
         velocity: Field,
         device: torch.device,
         blurs: tuple[float, float] = (0.0, 0.0),
+        ranks: Ranks = ALONE,
     ) -> None:
         self.options = options
         self.notes: list[str] = []  # for the user, until taken
         self.without_partner: list[Part] = []  # recipe auto looks for it
         self.velocity = velocity.to(device)
+        ranks.make_equal(self.velocity.state_dict().values())
+        self.n_points = len(pair.weights)  # of all ranks
+        self.ranks, self._own_points = ranks, ranks.share_of(self.n_points)
         self.step = 0  # the step that the next `evaluate` belongs to
         self._voxel = pair.voxel
-        self._weights = torch.from_numpy(pair.weights).to(device)
+        self._weights = torch.from_numpy(pair.weights[self._own_points]).to(device)
         target = torch.from_numpy(np.ascontiguousarray(pair.target)).to(device)
         seen = None if pair.seen is None else torch.from_numpy(pair.seen).to(device)
         self._target = Target.of(_blurred(target, seen, blurs[1]), seen)
-        self._correlation = CorrelationLoss(self._target, blurs[0])
+        self._correlation = CorrelationLoss(self._target, blurs[0], ranks)
         self._own: Tensor | None = None  # of the target, for debiased transport, and the epsilon and rounds it is for
         self._own_is_for: tuple[float, int] | None = None
-        nodes = torch.from_numpy(pair.support)
+        nodes = torch.from_numpy(pair.support[self._own_points])
         self._cells: Tensor | None = None
         if options.mu_mesh:
             nodes, cells = cell_lattice(nodes, pair.grid_shape)
@@ -94,11 +100,6 @@ class Training:
     def spare_memory(self) -> None:
         """From now on take as little memory for a step as can be; it takes longer."""
         self.is_sparing = True
-
-    @property
-    def n_points(self) -> int:
-        """How many points are carried."""
-        return len(self._weights)
 
     @property
     def n_steps(self) -> int:
@@ -131,14 +132,15 @@ class Training:
         """Take the loss at the present weights, and its derivative."""
         carried, cells, points = self._carried()
         data = self._data_loss(carried if points is None else carried.index_select(0, points))
-        loss, objective = data.value, data.value
+        loss, objective = data.value if self.ranks.is_first else torch.zeros_like(data.value), data.value
         if cells is not None and self.options.mu_mesh:
-            mesh = self.options.mu_mesh * rigidity(carried, cells)
-            loss, objective = data.value + mesh, data.value + mesh / self._voxel
+            mesh = self.options.mu_mesh * rigidity(carried, cells) * (len(cells) / self._n_cells)
+            loss, objective = loss + mesh, objective + mesh / self._voxel
         self._optimiser.zero_grad()
         objective.backward()
         # A position that is not a number is dropped by the deposit; in the loss it shall be seen.
-        self._waiting.append((loss + 0 * carried.sum()).detach())
+        loss = (loss + 0 * carried.sum()).detach()
+        self._waiting.append(self.ranks.add_gradients(self.velocity.parameters(), loss))
         self._mass = data.mass
 
     def update(self) -> None:
@@ -204,9 +206,10 @@ class Training:
         points = None if cells is None else cells[:, 0]
         if cells is not None and points is not None and self.options.mesh_share < 1:
             generator = torch.Generator().manual_seed(self.options.seed + self.step)  # resuming makes the same choice
-            n_chosen = max(1, round(self.options.mesh_share * len(cells)))
-            chosen = torch.randperm(len(cells), generator=generator)[:n_chosen].to(cells.device)
-            cells = cells.index_select(0, chosen)
+            chosen = torch.randperm(self.n_points, generator=generator)[: self._n_cells]
+            own = self._own_points
+            chosen = chosen[(chosen >= own.start) & (chosen < own.stop)] - own.start
+            cells = cells.index_select(0, chosen.to(cells.device))
             used = torch.zeros(len(nodes), dtype=torch.bool, device=cells.device)
             used[points] = True
             used[cells.reshape(-1)] = True
@@ -214,6 +217,11 @@ class Training:
             start, nodes, cells, points = start[used], nodes[used], rows[cells], rows[points]
         moved = displacement(self._fixed, start, sparing=self.is_sparing)
         return nodes + moved / self._voxel, cells, points
+
+    @property
+    def _n_cells(self) -> int:
+        """How many cells of all ranks a step looks at."""
+        return max(1, round(self.options.mesh_share * self.n_points))
 
     def _epsilon(self) -> float:
         """Of the transport at this step, in units of the longest box side squared."""
@@ -224,7 +232,7 @@ class Training:
 
     def _data_loss(self, points: Tensor) -> DataLoss:
         if self.options.loss == "l2":
-            return squared_difference(points, self._weights, self._target)
+            return squared_difference(points, self._weights, self._target, self.ranks)
         if self.options.loss == "correlation":
             return self._correlation(points, self._weights)
         area = self._voxel**2  # of a voxel's face in units of the box: the transport below is in voxels
@@ -233,7 +241,7 @@ class Training:
         how = (self._epsilon() / area, options.n_iterations)
         if options.debiased and self._own_is_for != how:
             self._own, self._own_is_for = own_transport(self._target, *how), how
-        transport = transport_loss(points, self._weights, self._target, *how, self._own, rho)
+        transport = transport_loss(points, self._weights, self._target, *how, self._own, rho, self.ranks)
         return DataLoss(transport.value * area, transport.mass)
 
 
