@@ -13,7 +13,7 @@ from .errors import InputError, named
 # the programs have it, are slow to begin.
 _ENOUGH_FOR_THREADS = 300_000
 
-_WORDS = "auto, cpu, cuda, cuda:N, mps, or for a training by several cuda:0,1 or cpu,cpu"
+_WORDS = "auto, cpu, cuda, cuda:N or mps, or for a training by several cuda:0,1 or cpu,cpu"
 
 
 def devices_in(name: str) -> list[str]:

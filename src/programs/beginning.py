@@ -63,13 +63,13 @@ def begin(
     initial, target, options, blur = seen[:4]
     _tell_of_the_blur(initial, target, options, blur, reporter)
     symmetry = _symmetry_of(initial, target, options, reporter)
+    given = Given(seen, symmetry, held_out, field, pair.segments, state)
+    ranks = ranks or ALONE
+    training = first_step(ranks.from_first(given), device, reporter, ranks)
     if len({f"{size:.3f}" for size in initial.voxel_size}) > 1:
         reporter.warning(f"The voxels of {initial.name} are not cubes; distances are measured in voxels.")
     if any(n % options.bin_size for n in initial.grid_shape):
         reporter.note(f"The box does not divide by {options.bin_size}: it is padded with empty voxels.")
-    given = Given(seen, symmetry, held_out, field, pair.segments, state)
-    ranks = ranks or ALONE
-    training = first_step(ranks.from_first(given), device, reporter, ranks)
     if device.type == "cuda" and options.loss == "w2":
         from ..engine.transport.sinkhorn import transport_path
 

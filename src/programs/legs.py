@@ -133,7 +133,7 @@ class _Legs:
         command: list[str],
         reporter: Reporter,
         stop: StopRequest,
-        ranks: Ranks | None,
+        ranks: Ranks | None = None,
     ) -> None:
         self._whole, self._content, self._said, self._command = whole, content, said, command
         self._reporter, self._stop, self._ranks = reporter, stop, ranks

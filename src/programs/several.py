@@ -122,7 +122,10 @@ def _asked_device(said: dict[str, Any]) -> str:
     """As it is said, or as it was for the run that is resumed."""
     name = str(said["device"])
     if name == "auto" and said["gpu"] is None and said.get("resume") and "directory" in said:
-        device = RunDirectory(Path(said["directory"])).read().get("device")
+        try:
+            device = RunDirectory(Path(said["directory"])).read().get("device")
+        except InputError:  # said again, with whatever is to be said before it
+            return name
         asked = device.get("asked") if isinstance(device, dict) else None
         return asked if isinstance(asked, str) else name
     return name
