@@ -25,7 +25,7 @@ if (sys.platform, platform.machine()) != ("linux", "x86_64"):
 if sys.version_info < (3, 11):
     ALLOWED_REASONS.append("needs Snakemake")
 if sys.platform != "linux":
-    ALLOWED_REASONS.append("needs glibc")
+    ALLOWED_REASONS += ["needs glibc", "needs /proc"]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):  # Windows has none

@@ -12,19 +12,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 _QUESTION = ("nvidia-smi", "-L")  # lists GPUs, one a line; comes with NVIDIA's driver
 _SECONDS_TO_ANSWER = 60  # of a driver that has to wake its GPUs
 
 
-def has_nvidia_gpu(environment: Mapping[str, str] | None = None) -> bool:
+def has_nvidia_gpu() -> bool:
     """Asks NVIDIA's driver, which can take seconds."""
     try:
         done = subprocess.run(
             _QUESTION,
-            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

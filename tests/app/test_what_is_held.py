@@ -70,12 +70,13 @@ def test_trainings_started_and_stopped_leave_nothing(session, run, use_script, t
         session.test_log.entries.clear()
         if number == 1:
             before = _held(session)
+    waiting = session._volume_update_manager  # ChimeraX keeps maps until they are drawn, which nothing is here
+    waiting._volumes_to_update.clear()
+    waiting._displayed_volumes_to_update.clear()
     gc.collect()
     # what other tests left may have gone meanwhile, so that it may be less
     assert all(now <= then for now, then in zip(_held(session), before))
-    # ChimeraX itself keeps those that were shown last, and such as wait to be drawn, which nothing is here
-    to_be_drawn = session._volume_update_manager._volumes_to_update
-    assert sum(ref() is not None and ref() not in to_be_drawn for ref in maps) <= 2
+    assert sum(ref() is not None for ref in maps) <= 2  # ChimeraX itself keeps those that were shown last
 
 
 @pytest.mark.parametrize("moment", ["before the first line", "while training", "while predicting", "after stop"])

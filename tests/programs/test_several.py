@@ -62,6 +62,7 @@ def test_another_number_of_processes_goes_on(maps, tmp_path, by_one, first, then
     np.testing.assert_allclose(_losses(directory), by_one, rtol=1e-5)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_stop_ends_all(maps, tmp_path):
     directory = tmp_path / "run"
     with start(*training(maps, directory, ENDLESS, 5), *TWO) as process:
