@@ -10,6 +10,6 @@ def exists(pid: int) -> bool:
     """Whether it runs; one that has ended and waits to be asked for its status does not."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
         return False
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] != "Z"

@@ -71,7 +71,8 @@ def test_stop_ends_all(maps, tmp_path):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert run_json(directory)["state"] == "stopped" and not any(map(exists, others))
+    assert run_json(directory)["state"] == "stopped"
+    _wait_for_the_end_of(others)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -84,10 +85,7 @@ def test_a_killed_process_ends_all_and_the_run_goes_on(maps, tmp_path, is_first)
         assert others
         os.kill(process.pid if is_first else max(others), signal.SIGKILL)
         _, err = process.communicate(timeout=60)
-    end = time.monotonic() + 20
-    while any(map(exists, others)):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    _wait_for_the_end_of(others)
     assert process.returncode == (-signal.SIGKILL if is_first else 2), err
     if not is_first:
         assert "has ended or does not answer" in err and "Traceback" not in err
@@ -118,8 +116,16 @@ def test_torchrun_starts_it_too(maps, tmp_path, by_one):
     np.testing.assert_allclose(_losses(tmp_path / "run"), by_one, rtol=1e-5)
 
 
+def _wait_for_the_end_of(pids: list[int]) -> None:
+    """Python's own that watches over shared resources ends a moment after the one that it is for."""
+    end = time.monotonic() + 20
+    while any(map(exists, pids)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def _children(pid: int) -> list[int]:
-    """The processes that a process has started, and that compute."""
+    """The processes that a process has started, Python's own that watches over shared resources among them."""
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
         return [int(word) for word in file.read().split()]
 
