@@ -160,6 +160,7 @@ def test_train_takes_every_option(session, run, home, pair, a_run, tmp_path):
         ("loss l2", {"-n": "1000", "-p": "100", "--loss": "l2", "--lr": "0.0001", "--recipe": "cryotrans"}),
         ("binning 2", {"-n": "1000", "-p": "100", "-b": "2", "--loss": "w2", "--lr": "0.001", "--recipe": "cryotrans"}),
         ("device cuda:1", {"--recipe": "auto", "--device": "cuda:1"}),
+        ("device cuda:0,1", {"--recipe": "auto", "--device": "cuda:0,1"}),
         ("holdOut 0.1", {"--recipe": "auto", "--hold-out": "0.1"}),
     ],
 )
@@ -171,6 +172,13 @@ def test_train_has_defaults(run, pair, noted, typed, wanted):
     assert {flag: options[flag] for flag in wanted} == wanted
     maps = {"-i0", "-t0", "-i1", "-t1", "-d"}
     assert set(options) == maps | {"--device"} | set(wanted)  # the rest is the engine's choice
+
+
+def test_several_devices_train_and_the_first_predicts(run, home, pair):
+    job = run(f"cryotrans train #1 to #2 steps 4 {SMALL} frames 2 device cpu,cpu wait true")
+    content = _content(job.folder)
+    assert content["state"] == "finished" and content["device"]["asked"] == "cpu,cpu"
+    assert len(job.series.maps) == 2
 
 
 @pytest.fixture
