@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from running import call, contents, run_json, start, training, wait_for_step
 
 from chimerax.cryotrans.engine.docking import docked
 from chimerax.cryotrans.engine.files.run_directory import RunDirectory
+from chimerax.cryotrans.engine.training.docked_starts import Docking
 from chimerax.cryotrans.engine.training.training import Training
 from chimerax.cryotrans.programs import keeping
 
@@ -122,15 +122,13 @@ def test_a_stop_ends_all_in_one_step_and_any_number_goes_on(maps, tmp_path, caps
 
 def test_where_another_process_is_killed_the_first_saves_and_says_so(maps, tmp_path, capsys, monkeypatch):
     directory = tmp_path / "run"
-    made = []
 
-    def evaluate(*arguments, really=keeping.evaluate):
-        made.append(1)
-        if len(made) == 5:  # after the update of step 5, whose checkpoint would be that of step 6
+    def evaluate(training, *about, really=keeping.evaluate):
+        if training.step == 5:  # whose checkpoint would be that of step 6
             [other] = multiprocessing.active_children()
             other.kill()
             other.join()
-        really(*arguments)
+        really(training, *about)
 
     with monkeypatch.context() as patch:
         patch.setattr(keeping, "evaluate", evaluate)
@@ -157,23 +155,26 @@ def test_where_the_first_process_is_killed_the_others_end(maps, tmp_path, capsys
     assert resumed.status == 0, resumed.err
 
 
-def test_a_stop_while_the_first_docks_reaches_all(maps, tmp_path, capsys, monkeypatch):
-    from chimerax.cryotrans.engine.training.docked_starts import Docking
-
-    monkeypatch.setattr(Docking, "run", lambda *arguments: signal.raise_signal(signal.SIGINT))
+@pytest.mark.parametrize("part", ["search", "run"])  # what all do, what only the first does
+def test_a_stop_while_the_first_docks_reaches_all(maps, tmp_path, capsys, monkeypatch, part):
+    monkeypatch.setattr(Docking, part, lambda *arguments: signal.raise_signal(signal.SIGINT))
     stopped = call(capsys, *_auto(maps, tmp_path / "run", 6, *TWO))
     assert stopped.status == 130 and "all is saved" in stopped.err
 
 
-def test_legs_are_trained_by_the_same_processes(maps, tmp_path, capsys):
+def test_legs_are_trained_by_the_same_processes(maps, tmp_path, capsys, monkeypatch):
     line = [*training(maps, tmp_path / "run", 2, 2, *TWO), "-i1", maps / "initial.mrc", "-t1", LEVEL]
-    started = []
-    watch = threading.Thread(target=lambda: started.extend(multiprocessing.active_children()))
+    others = set()
+
+    def evaluate(*arguments, really=keeping.evaluate):
+        others.update(process.pid for process in multiprocessing.active_children())
+        really(*arguments)
+
+    monkeypatch.setattr(keeping, "evaluate", evaluate)
     result = call(capsys, *line)
-    watch.start()
-    watch.join()
     assert result.status == 0, result.err
-    assert started == [] and result.err.count("2 processes share the points.") == 2
+    assert len(others) == 1 and multiprocessing.active_children() == []
+    assert result.err.count("2 processes share the points.") == 2
     assert [RunDirectory(tmp_path / "run" / leg).read()["step"] for leg in ("leg_1", "leg_2")] == [2, 2]
 
 
@@ -210,4 +211,5 @@ def test_devices_that_cannot_be_are_refused_before_anything_is_written(maps, tmp
 def test_a_prediction_has_one_device(maps, finished, tmp_path, capsys):
     line = ["predict", "-i", maps / "initial.mrc", "-t", LEVEL, "--run", finished.directory, "-d", tmp_path / "frames"]
     result = call(capsys, *line, *TWO)
-    assert result.status == 2 and "by one device, not by cpu,cpu (--device)" in result.err
+    assert result.status == 2 and "by one device, not by cpu,cpu. Name one (--device)" in result.err
+    assert not (tmp_path / "frames").exists()
