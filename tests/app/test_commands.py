@@ -25,6 +25,7 @@ from chimerax.map_series import MapSeries
 from chimerax.cryotrans.app.background import BackgroundTask
 from chimerax.cryotrans.app.commands import predict, registration
 from chimerax.cryotrans.app.commands.known_run import run_in
+from chimerax.cryotrans.app.remote.machines import Remote, remote_in
 from chimerax.cryotrans.app.runs import Run, open_command, runs_of
 from chimerax.cryotrans.app.settings import user_settings
 from chimerax.cryotrans.engine.maps.density_map import same_grid
@@ -172,6 +173,11 @@ def test_train_has_defaults(run, pair, noted, typed, wanted):
     assert {flag: options[flag] for flag in wanted} == wanted
     maps = {"-i0", "-t0", "-i1", "-t1", "-d"}
     assert set(options) == maps | {"--device"} | set(wanted)  # the rest is the engine's choice
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda:1", "cuda:0,1", "cpu,cpu"])
+def test_another_machine_has_devices_too(device):
+    assert remote_in(f"ssh:me@there/{device}") == Remote("me@there", device)
 
 
 def test_several_devices_train_and_the_first_predicts(run, home, pair):

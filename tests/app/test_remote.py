@@ -18,7 +18,7 @@ from chimerax.cryotrans.app.remote import following
 from chimerax.cryotrans.app.remote.connection import Connection, Trouble, trouble_of
 from chimerax.cryotrans.app.remote.engine import engine_digest
 from chimerax.cryotrans.app.remote.files import _inside, pull, push
-from chimerax.cryotrans.app.remote.machines import Remote, prepared, remote_in
+from chimerax.cryotrans.app.remote.machines import prepared
 from chimerax.cryotrans.app.remote.places import Places
 from chimerax.cryotrans.app.remote.record import record_in
 from chimerax.cryotrans.app.runs import Run, runs_of
@@ -233,11 +233,6 @@ def test_machine_that_does_not_let_in_or_is_not_there(ready, session, run, pair)
     with pytest.raises(UserError, match="Expected one of"):
         run("cryotrans train #1 to #2 device ssh:-oProxyCommand=reboot")
     assert not list((Path.home() / "CryoTRANS").glob("*"))
-
-
-@pytest.mark.parametrize("device", ["auto", "cuda:1", "cuda:0,1", "cpu,cpu"])
-def test_devices_of_a_machine(device):
-    assert remote_in(f"ssh:me@there/{device}") == Remote("me@there", device)
 
 
 def test_no_python_there(machine, session, run, home, pair, tmp_path):
