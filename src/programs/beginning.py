@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -142,19 +143,19 @@ class _Seen(NamedTuple):
     options: TrainingOptions  # with the levels of these maps
     blur: float  # Å, standard deviation of the Gaussian that makes the initial as coarse as the target
     low_pass: float  # Å, of the Gaussian by which the target was low-passed
-    is_noisy: bool  # one of them
+    against_noise: float  # Å, of the Gaussians by which noisy ones were, taken together; 0 where none is
     notes: tuple[str, ...]
 
 
 def _as_seen(pair: Pair, options: TrainingOptions, noise: Noise | None) -> _Seen:
-    blur = _blur_between(pair.initial, pair.target, options)
     if options.conditioning == "auto":
-        return _conditioned(pair, options, blur, noise)
+        return _conditioned(pair, options, noise)
+    blur = _blur_between(pair.initial, pair.target, options)
     initial, target = (
         each.with_density(each.density * pair.masks[key].density) if key in pair.masks else each
         for key, each in (("initial", pair.initial), ("target", pair.target))
     )
-    return _Seen(initial, target, options, blur, 0.0, False, ())
+    return _Seen(initial, target, options, blur, 0.0, 0.0, ())
 
 
 def _symmetry_of(
@@ -186,7 +187,9 @@ def _training_of(given: Given, device: torch.device, ranks: Ranks) -> Training |
     if options.recipe == "auto":
         from ..engine.training.recipe import AutoTraining
 
-        return AutoTraining(initial, target, options, blur, symmetry, device, held_out, segments, seen.is_noisy, ranks)
+        return AutoTraining(
+            initial, target, options, blur, symmetry, device, held_out, segments, seen.against_noise, ranks
+        )
     from ..engine.flow.fields import new_field
     from ..engine.training.training import Training
 
@@ -198,16 +201,16 @@ def _training_of(given: Given, device: torch.device, ranks: Ranks) -> Training |
     return Training(pair, options, field, device, (blur / side, 0.0), ranks)
 
 
-def _conditioned(pair: Pair, options: TrainingOptions, blur: float, noise: Noise | None) -> _Seen:
+def _conditioned(pair: Pair, options: TrainingOptions, noise: Noise | None) -> _Seen:
     from ..engine.maps.conditioning import conditioned, joined_blur
 
     masks = {key: mask.density for key, mask in pair.masks.items()}
     a = conditioned(pair.initial, options.initial_level, masks.get("initial"))
     b = conditioned(pair.target, options.target_level, masks.get("target"), noise)
     options = dataclasses.replace(options, initial_level=a.level, target_level=b.level)
-    is_noisy = a.is_noisy or b.is_noisy
-    blur = joined_blur(blur, a.blur, b.blur)
-    return _Seen(a.density_map, b.density_map, options, blur, b.blur, is_noisy, (*a.notes, *b.notes))
+    against_noise = math.hypot(*(each.blur for each in (a, b) if each.mask is not None))
+    blur = joined_blur(_blur_between(pair.initial, pair.target, options, a.mask, b.mask), a.blur, b.blur)
+    return _Seen(a.density_map, b.density_map, options, blur, b.blur, against_noise, (*a.notes, *b.notes))
 
 
 def _noise_of_target(pair: Pair, reporter: Reporter) -> Noise | None:
@@ -243,13 +246,26 @@ def _ceiling(noise: Noise, target: DensityMap, level: float, low_pass: float, re
     return ceiling
 
 
-def _blur_between(initial: DensityMap, target: DensityMap, options: TrainingOptions) -> float:
-    """Standard deviation (Å) of the Gaussian that makes the initial map as coarse as the target, as they came."""
+def _blur_between(
+    initial: DensityMap,
+    target: DensityMap,
+    options: TrainingOptions,
+    initial_mask: np.ndarray | None = None,
+    target_mask: np.ndarray | None = None,
+) -> float:
+    """Standard deviation (Å) of the Gaussian that makes the initial map as coarse as the target, as they came.
+
+    Of what lies in the masks, where there are any.
+    """
     if options.blur is not None:
         return options.blur
     from ..engine.maps.relative_blur import estimate_blur
 
-    return estimate_blur(initial.density, target.density, initial.voxel_size)
+    a, b = (
+        each.density if mask is None else each.density * mask
+        for each, mask in ((initial, initial_mask), (target, target_mask))
+    )
+    return estimate_blur(a, b, initial.voxel_size, initial_mask is not None or target_mask is not None)
 
 
 def _tell_of_the_blur(

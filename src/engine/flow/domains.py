@@ -137,11 +137,14 @@ class DomainField(Field):
         """Train the motions alone from now on: where domains meet is settled."""
         self.centres.requires_grad_(False)
 
-    def _screws(self, blended: Callable[[Tensor], Tensor]) -> Screws:
+    def of_all(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of all domains, (n_domains, 3) each: centre, turn ω, and the velocity that its screw has at the origin."""
         centres = _images(self.centres, self.symmetry)
         turns = _turned(self.rotations, self.symmetry) / self.arm
-        shifts = _turned(self.translations, self.symmetry) - torch.linalg.cross(turns, centres)
-        turn, shift = blended(torch.cat((turns, shifts), dim=1)).split(3, dim=1)
+        return centres, turns, _turned(self.translations, self.symmetry) - torch.linalg.cross(turns, centres)
+
+    def _screws(self, blended: Callable[[Tensor], Tensor]) -> Screws:
+        turn, shift = blended(torch.cat(self.of_all()[1:], dim=1)).split(3, dim=1)
         return Screws(turn, shift)
 
 

@@ -50,7 +50,11 @@ class Conditioned(NamedTuple):
     level: float  # map units
     blur: float  # Å, standard deviation of the Gaussian by which it was low-passed; 0.0 where it was not
     notes: tuple[str, ...]  # sentences for the user; none where the map stays as it is
-    is_noisy: bool = False
+    mask: Array | None = None  # of a noisy one, (nz, ny, nx), round its molecule
+
+    @property
+    def is_noisy(self) -> bool:
+        return self.mask is not None
 
 
 def conditioned(
@@ -93,7 +97,9 @@ def conditioned(
         f"Training sees {name} low-passed to {resolution:g} Å and above {cut:.3g}: its noise is {noise:.2g} there, and "
         f"the highest density {seen.max():.2g}. What is carried is not low-passed."
     )
-    return Conditioned(density_map.with_density(seen), cut, SIGMA_OF_RESOLUTION * resolution, tuple(notes), True)
+    return Conditioned(
+        density_map.with_density(seen), cut, SIGMA_OF_RESOLUTION * resolution, tuple(notes), molecule.mask
+    )
 
 
 def mask_of(density_map: DensityMap, own_mask: Array | None = None) -> Array | None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 
 _TIMES_NOISE = 5.0  # power that a shell must have
+_TIMES_NOISE_MASKED = 2.0  # within a mask: there is less noise there than power, and few shells have five times as much
 _FAINTEST = 1e-6  # of the mean power; below, density cut off at the faces of the box may be all that shows
 _FEWEST_SHELLS = 4
 _STILL_FALLING = 1.5  # power of the last shell in that of the corners, where it is density and not white noise
@@ -36,7 +37,9 @@ class _Power(NamedTuple):
     noise: float
 
 
-def estimate_blur(initial: np.ndarray, target: np.ndarray, voxel_size: tuple[float, float, float]) -> float:
+def estimate_blur(
+    initial: np.ndarray, target: np.ndarray, voxel_size: tuple[float, float, float], is_masked: bool = False
+) -> float:
     """Standard deviation of the Gaussian by which the initial map must be blurred to be as coarse as the target.
 
     Shells count while both maps have signal there, several times the noise; that is the power of the corners of Fourier
@@ -46,6 +49,7 @@ def estimate_blur(initial: np.ndarray, target: np.ndarray, voxel_size: tuple[flo
     Args:
         initial, target: (nz, ny, nx) on one grid, of any scale; without a threshold, whose edges are sharp.
         voxel_size: (z, y, x), Å.
+        is_masked: the maps are noisy, and nothing but the molecule was left of them.
     Returns:
         Å; 0.0 where the target is as sharp as the initial map or sharper, or too few shells have signal to tell.
     Raises:
@@ -56,7 +60,8 @@ def estimate_blur(initial: np.ndarray, target: np.ndarray, voxel_size: tuple[flo
         raise InputError(f"The maps must share a grid: one has {a} voxels, the other {b}. Resample one of them first.")
     powers = [_radial_power(density, voxel_size) for density in (initial, target)]
     signal = [p.power - p.noise for p in powers]
-    clear = np.logical_and(*((p.power > _TIMES_NOISE * p.noise) & (p.power > 0) for p in powers))
+    times_noise = _TIMES_NOISE_MASKED if is_masked else _TIMES_NOISE
+    clear = np.logical_and(*((p.power > times_noise * p.noise) & (p.power > 0) for p in powers))
     n_clear = int(np.argmin(clear)) if not clear.all() else len(clear)  # up to the first shell that is not
     if n_clear < _FEWEST_SHELLS:
         return 0.0

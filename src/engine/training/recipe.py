@@ -33,6 +33,7 @@ from ..flow.domains import CombinedField, DomainField, LayeredField
 from ..flow.fields import at_rest, new_field, new_network
 from ..flow.price import overall_strain, price
 from ..flow.symmetry import Symmetry
+from ..flow.ties import Ties
 from ..flow.velocity import Field
 from ..maps.density_map import DensityMap, voxel_side
 from ..maps.preparation import PreparedPair, prepare
@@ -87,7 +88,7 @@ class AutoTraining:
         device: where to compute.
         held_out: (nz, ny, nx), voxels of the target that it is not to see.
         segments: parts of the initial to be docked as wholes.
-        is_noisy: one of the maps is: small domains on others would fit its noise.
+        low_pass: Å, of the Gaussians that took the noise off, 0 of maps without; domains are tied where there is some.
         ranks: that train together; they search for poses together, and the first docks for all.
     """
 
@@ -101,7 +102,7 @@ class AutoTraining:
         device: torch.device,
         held_out: NDArray[np.bool_] | None = None,
         segments: Segments | None = None,
-        is_noisy: bool = False,
+        low_pass: float = 0.0,
         ranks: Ranks = ALONE,
     ) -> None:
         self.options = options
@@ -110,8 +111,9 @@ class AutoTraining:
         self._maps, self._symmetry, self._device, self._target_blur = (initial, target), symmetry, device, target_blur
         self._held_out, self.ranks = held_out, ranks
         self._voxel_size = voxel_side(initial.voxel_size)
+        self._side = max(initial.grid_shape) * self._voxel_size  # Å, of the box
         self._pairs: dict[tuple[float, int], PreparedPair] = {}
-        self._is_noisy = is_noisy
+        self._ties = Ties(low_pass, self._side) if low_pass else None
         self._docking = Docking(self._maps, options, target_blur, device, held_out, segments)
         volume = self._docking.volume if options.flow != "network" else 0.0
         self._starts = ranks.from_first(starts_of(options, symmetry, volume, segments is not None))
@@ -313,8 +315,8 @@ class AutoTraining:
             number == len(self.stages) - 1 or len(pair.weights) * field.n_domains > _MANY_PAIRS
         ):
             field.hold_centres()
-        before = self._training if number else None
-        self._training = Training(pair, options, field, self._device, blurs, self.ranks)
+        before, ties = self._training if number else None, self._ties if stage.loss == "correlation" else None
+        self._training = Training(pair, options, field, self._device, blurs, self.ranks, ties)
         if self.is_sparing:
             self._training.spare_memory()
         if before is not None and before.velocity is field and before.options.loss == loss:
@@ -343,10 +345,9 @@ class AutoTraining:
             self._ended.append({"start": stage.start, "field": state_of_field(field), "score": self._score(field)})
             best = max(ended["score"] for ended in self._ended)
             while then.start is not None and best > self._starts[then.start].unless:
-                following += 1
-                then = self.stages[following]
+                following, then = following + 1, self.stages[following + 1]
             field = self._new_field(then.start) if then.start is not None else self._best()
-        elif following == len(self.stages) - 1 and isinstance(field, DomainField) and not self._is_noisy:
+        elif following == len(self.stages) - 1 and isinstance(field, DomainField) and self._ties is None:
             pair = self._pair(then.bin_size, then.margin)
             points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
             field = LayeredField.upon(field, points, _SMALL_DOMAINS, self.options.seed)
@@ -388,8 +389,7 @@ class AutoTraining:
         points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
         weights = torch.from_numpy(pair.weights).to(points)
         fields = [field_of_state(ended["field"]).to(self._device) for ended in self._ended]
-        side = max(self._maps[0].grid_shape) * self._voxel_size
-        if rival := rival_of(fields, scores, best, points, weights, side):
+        if rival := rival_of(fields, scores, best, points, weights, self._side):
             self.notes.append(rival_text(rival, starts, scores, best))
 
     def _who_won(self, winner: Start) -> str:

@@ -20,7 +20,9 @@ from ..adam import Adam
 from ..docking.partners import Part
 from ..errors import InputError, first_line, named
 from ..flow.checkpoint import field_of_state, state_of_field
+from ..flow.domains import DomainField
 from ..flow.integration import displacement
+from ..flow.ties import Ties
 from ..flow.velocity import Field
 from ..maps.gaussian_blur import gaussian_blur
 from ..maps.preparation import PreparedPair
@@ -52,6 +54,7 @@ class Training:
         blurs: standard deviations of the Gaussians for the generated and the target density, voxels of the pair;
             of the correlation loss only.
         ranks: that train together, each with its share of the points; the field is to be the same on all.
+        ties: of neighbouring domains; what they cost is a part of the loss, if the field is one of domains alone.
     """
 
     def __init__(
@@ -62,8 +65,10 @@ class Training:
         device: torch.device,
         blurs: tuple[float, float] = (0.0, 0.0),
         ranks: Ranks = ALONE,
+        ties: Ties | None = None,
     ) -> None:
         self.options = options
+        self._ties = ties
         self.notes: list[str] = []  # for the user, until taken
         self.without_partner: list[Part] = []  # recipe auto looks for it
         self.velocity = velocity.to(device)
@@ -136,6 +141,9 @@ class Training:
         if cells is not None and self.options.mu_mesh:
             mesh = self.options.mu_mesh * rigidity(carried, cells) * (len(cells) / self._n_cells)
             loss, objective = loss + mesh, objective + mesh / self._voxel
+        if self._ties and isinstance(self.velocity, DomainField) and self.ranks.is_first:  # all have the same domains
+            tension = self._ties.cost(self.velocity)
+            loss, objective = loss + tension, objective + tension
         self._optimiser.zero_grad()
         objective.backward()
         # A position that is not a number is dropped by the deposit; in the loss it shall be seen.

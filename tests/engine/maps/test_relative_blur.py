@@ -46,6 +46,17 @@ def test_noise_does_not_pass_for_detail(noise):
     assert estimate_blur(initial, target, VOXEL) == pytest.approx(3.0, rel=0.1)
 
 
+def test_within_a_mask_a_blur_is_found_where_noise_hides_all_but_few_shells():
+    found = []
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        a, b = _density(_atoms(), OWN), _density(_atoms("hinge"), math.hypot(OWN, 1.0))
+        masks = [ndimage.gaussian_filter((ndimage.gaussian_filter(each, 3) > 0.05).astype(float), 1) for each in (a, b)]
+        noisy = [(each + 0.5 * random.normal(size=SHAPE)) * mask for each, mask in zip((a, b), masks)]
+        found.append(estimate_blur(*noisy, VOXEL, is_masked=True))
+    np.testing.assert_allclose(found, 1.5, atol=0.6)
+
+
 def test_a_blur_by_another_program_is_found():
     initial = _density(_atoms(), OWN)
     blurred = ndimage.gaussian_filter(initial.astype(float), 2.0, mode="wrap", truncate=8)

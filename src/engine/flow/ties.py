@@ -1,0 +1,51 @@
+"""Neighbouring domains that move nearly alike are tied: what noise would pull apart.
+
+Each pair of neighbours costs d² / (d² + s²), d being how far their motions disagree in the middle between them, at the
+velocities that they have at t = 0, and s one ångström (the measure of Geman & McClure, Bull. Int. Stat. Inst. 52 (1987)
+5).  A little disagreement is drawn together; a border between domains, where motions differ by far more, costs what it
+costs and is left where it is.  So a rigid domain of many centres stays one, and its parts do not follow the noise.
+
+How much it costs beside the correlation hangs on the noise, as the weight of a prior does.  Maps are low-passed until
+their noise is a tenth of their height, see conditioning.py; the wider the Gaussian for that, the fewer places are left
+in which noise is independent, as the volume under it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .domains import DomainField
+
+_NEIGHBOURS = 8  # of each centre
+_ALIKE = 1.0  # Å, s
+_STIFFNESS = 0.02  # correlation for each Å³, if no domain moves as its neighbours do
+
+
+class Ties(NamedTuple):
+    """How firmly neighbours are tied.
+
+    Attributes:
+        low_pass: Å, standard deviation of the Gaussians that take the noise off both maps, one after the other.
+        side: Å, of the longest box side.
+    """
+
+    low_pass: float
+    side: float
+
+    def cost(self, field: DomainField) -> Tensor:
+        """In units of correlation; scalar, differentiable in the motions."""
+        centres, turns, shifts = field.of_all()
+        centres = centres.detach()
+        apart = torch.cdist(centres, centres).fill_diagonal_(float("inf"))
+        near = apart.topk(min(_NEIGHBOURS, len(centres) - 1), largest=False).indices
+        own = torch.arange(len(centres), device=near.device)[:, None].expand_as(near)
+        pairs = torch.stack((own, near), dim=2).reshape(-1, 2).sort(dim=1).values
+        one, other = torch.unique(pairs, dim=0).unbind(1)
+        middle = (centres[one] + centres[other]) / 2
+        ways = torch.linalg.cross(turns[one] - turns[other], middle) + shifts[one] - shifts[other]
+        squares = (ways * (self.side / _ALIKE)).square().sum(1)
+        mean = (squares / (1 + squares)).sum() / max(1, len(squares))
+        return _STIFFNESS * self.low_pass**3 * mean
