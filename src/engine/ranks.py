@@ -3,7 +3,7 @@
 All ranks go through the same steps with the same weights.  Each carries and deposits its own points; densities are
 summed over the ranks, and so are the derivatives with respect to the weights, whereupon every rank makes the same step
 of the optimiser.  What follows from the summed density alone, the transport above all, is computed by every rank.
-Where they have to decide something, the first one's word counts.
+Pieces that are to be docked are shared too.  Where they have to decide something, the first one's word counts.
 
 Small words, and tensors on CPUs, go by Gloo; tensors on NVIDIA GPUs by NCCL where PyTorch has it.  Every exchange fails
 as soon as the connection to a rank is lost.
@@ -24,7 +24,7 @@ from .errors import InputError, is_of_memory
 _T = TypeVar("_T")
 
 _TO_CONNECT = datetime.timedelta(minutes=5)  # to load PyTorch on a crowded machine, and more
-_TO_SPEAK = datetime.timedelta(hours=2)  # while the first rank docks or judges, which the others wait for
+_TO_SPEAK = datetime.timedelta(hours=2)  # while the first rank judges, which the others wait for
 _TO_SUM = datetime.timedelta(minutes=10)  # by NCCL, whereto all ranks come from a word that they have just had
 
 
@@ -79,6 +79,10 @@ class Ranks:
     def from_first(self, value: _T) -> _T:
         """What the first rank gives; what the others give is not looked at."""
         return value
+
+    def gathered(self, value: _T) -> list[_T]:
+        """What each rank gives, in the order of their numbers."""
+        return [value]
 
 
 ALONE = Ranks()
@@ -151,6 +155,15 @@ class ConnectedRanks(Ranks):
         with self._exchange():
             distributed.broadcast_object_list(words, 0, self._words)
         return words[0]
+
+    def gathered(self, value: _T) -> list[_T]:
+        """As in `Ranks`; for anything that can be pickled."""
+        import torch.distributed as distributed
+
+        words = [value] * self.n
+        with self._exchange():
+            distributed.all_gather_object(words, value, self._words)
+        return words
 
     def add_up(self, tensor: Tensor) -> None:
         """Sum a tensor over the ranks, in place; the bits are the same on each."""

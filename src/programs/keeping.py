@@ -106,9 +106,11 @@ def follow_steps(training: Training | AutoTraining, device: torch.device) -> Non
     while not ranks.from_first(True):
         use_threads(device, training.n_points * training.options.width, n_threads)
         if isinstance(training, AutoTraining) and training.will_dock:
+            ranks.gathered(training.search())
             docked = ranks.from_first(None)
             if docked is None:
                 return
+            give_freed_memory_back()
             training.begin_with(docked)
         training.update()
         evaluate(training, device, SilentReporter())
@@ -133,9 +135,12 @@ def _make_steps(
             if ranks.from_first(training.finished or bool(stop)):
                 return
             if isinstance(training, AutoTraining) and training.will_dock:
-                docked = None
+                own = docked = None
                 with contextlib.suppress(Stopped), stop.at_once():
-                    docked = training.dock()
+                    own = training.search()
+                poses = ranks.gathered(own)
+                with contextlib.suppress(Stopped), stop.at_once():  # is not begun where that was broken off
+                    docked = training.dock([each for each in poses if each is not None])
                 docked = ranks.from_first(docked)
                 if docked is None:
                     return

@@ -25,6 +25,7 @@ from chimerax.map_series import MapSeries
 from chimerax.cryotrans.app.background import BackgroundTask
 from chimerax.cryotrans.app.commands import predict, registration
 from chimerax.cryotrans.app.commands.known_run import run_in
+from chimerax.cryotrans.app.remote.machines import Remote, remote_in
 from chimerax.cryotrans.app.runs import Run, open_command, runs_of
 from chimerax.cryotrans.app.settings import user_settings
 from chimerax.cryotrans.engine.maps.density_map import same_grid
@@ -160,6 +161,7 @@ def test_train_takes_every_option(session, run, home, pair, a_run, tmp_path):
         ("loss l2", {"-n": "1000", "-p": "100", "--loss": "l2", "--lr": "0.0001", "--recipe": "cryotrans"}),
         ("binning 2", {"-n": "1000", "-p": "100", "-b": "2", "--loss": "w2", "--lr": "0.001", "--recipe": "cryotrans"}),
         ("device cuda:1", {"--recipe": "auto", "--device": "cuda:1"}),
+        ("device cuda:0,1", {"--recipe": "auto", "--device": "cuda:0,1"}),
         ("holdOut 0.1", {"--recipe": "auto", "--hold-out": "0.1"}),
     ],
 )
@@ -171,6 +173,18 @@ def test_train_has_defaults(run, pair, noted, typed, wanted):
     assert {flag: options[flag] for flag in wanted} == wanted
     maps = {"-i0", "-t0", "-i1", "-t1", "-d"}
     assert set(options) == maps | {"--device"} | set(wanted)  # the rest is the engine's choice
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda:1", "cuda:0,1", "cpu,cpu"])
+def test_another_machine_has_devices_too(device):
+    assert remote_in(f"ssh:me@there/{device}") == Remote("me@there", device)
+
+
+def test_several_devices_train_and_the_first_predicts(run, home, pair):
+    job = run(f"cryotrans train #1 to #2 steps 4 {SMALL} frames 2 device cpu,cpu wait true")
+    content = _content(job.folder)
+    assert content["state"] == "finished" and content["device"]["asked"] == "cpu,cpu"
+    assert len(job.series.maps) == 2
 
 
 @pytest.fixture
@@ -222,6 +236,7 @@ def test_target_comes_onto_the_grid_of_the_initial_as_displayed(run, pair, noted
         ("weights /no/such/file", "does not exist"),
         ("device gpu", "cuda:N"),
         ("device cuda:x", "cuda:N"),
+        ("device cpu,cuda:0", "cuda:0,1"),
         ("seed -1", "greater than or equal to 0"),
         ("frames 1", "greater than or equal to 2"),
         ("open perhaps", "true or false"),
@@ -417,6 +432,7 @@ def test_predict_takes_weights(run, pair, noted, a_run, home):
         ("run /no/such/folder", "does not exist"),
         ("weights /no/such/file", "does not exist"),
         ("device gpu", "cuda:N"),
+        ("device cuda:0,1", "by one device, not by cuda:0,1"),
         ('run "{a_run}" level 5', "#1 A.*level"),
         ('run "{a_run}/maps"', "holds no run that has begun"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from running import call, file_size_limit, run, run_json, training, weights_file
 
 from chimerax.cryotrans.engine.files.run_directory import RunDirectory
 from chimerax.cryotrans.engine.training.training import Training
-from chimerax.cryotrans.programs import no_answer
+from chimerax.cryotrans.programs import keeping, no_answer
 
 _BEFORE = "before anything is written"
 _RESUME = "`cryotrans-train --resume -d RUN`, which ends as if nothing had been"
@@ -97,6 +98,19 @@ def _stopped(place):
     with place.patch.context() as patch:
         patch.setattr(Training, "update", lambda self: (update(self), signal.raise_signal(signal.SIGINT)))
         return place.train()
+
+
+def _without_the_other_process(place):
+    def evaluate(state, *about, really=keeping.evaluate):
+        if state.step == 3:
+            [other] = multiprocessing.active_children()
+            other.kill()
+            other.join()
+        really(state, *about)
+
+    with place.patch.context() as patch:
+        patch.setattr(keeping, "evaluate", evaluate)
+        return place.train("--device", "cpu,cpu")
 
 
 def _full(place):
@@ -268,6 +282,12 @@ _FAILURES = {
         _RESUME,
         "programs/test_resume.py::test_a_broken_run_goes_on_exactly",
     ): _killed,
+    Failure(
+        "another process of a run on several devices is killed",
+        "at the next exchange with it; the step that was made last is saved, and all end",
+        "`cryotrans-train --resume -d RUN`; to go on with other devices, `--device` as well",
+        "programs/test_several_devices.py::test_where_another_process_is_killed_the_first_saves_and_says_so",
+    ): _without_the_other_process,
     Failure(
         "training diverges",
         "the loss after each step; the last checkpoint stays",

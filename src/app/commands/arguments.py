@@ -37,16 +37,16 @@ _ID = r"\d+(?:\.\d+)*"  # of a model, as 2 or 2.1
 
 
 class DeviceArg(Annotation):
-    """auto, cpu, mps, cuda or cuda:N; or a machine that ssh knows, ssh:MACHINE, or ssh:MACHINE/cuda:1."""
+    """auto, cpu, mps, cuda, cuda:N or several GPUs, cuda:0,1; or a machine that ssh knows, ssh:MACHINE/cuda:1."""
 
-    name = "one of 'auto', 'cpu', 'cuda', 'cuda:N', 'mps' or 'ssh:MACHINE'"
+    name = "one of 'auto', 'cpu', 'cuda', 'cuda:N', 'cuda:0,1', 'mps' or 'ssh:MACHINE'"
 
     @classmethod
     def parse(cls, text: str, session: Any) -> tuple[str, str, str]:
         if not text:
             raise AnnotationError(f"Expected {cls.name}")
         token, text, rest = next_token(text)
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", token) and remote_in(token) is None:
+        if not re.fullmatch(r"auto|cpu(,cpu)*|mps|cuda(:\d+(,\d+)*)?", token) and remote_in(token) is None:
             raise AnnotationError(f"Expected {cls.name}, got '{token}'")
         return token, text, rest
 

@@ -43,7 +43,7 @@ def begin(
         cut=0.0,  # all there is, so that surfaces are as smooth as those of the initial map
         level=level,
         weights=None,
-        options={"frames": n_frames, "device": device, "no_report": True},
+        options={"frames": n_frames, "device": first_device(device), "no_report": True},
         folder=None,
         name=f"CryoTRANS {run.title()}",
     )
@@ -52,6 +52,11 @@ def begin(
     runs_of(session).add(session, run)
     run_task(session, job, wait)
     return job
+
+
+def first_device(device: str) -> str:
+    """Of several that train, as in cuda:0,1, the one that predicts."""
+    return device.partition(",")[0]
 
 
 def job_on(remote: Remote | None, *about: Any, **more: Any) -> CryoTransJob:

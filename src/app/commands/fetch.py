@@ -15,6 +15,7 @@ from ..remote.machines import Remote
 from ..remote.record import record_in
 from ..runs import Run, runs_of, source_of
 from ..volumes import open_map
+from .beginning import first_device
 from .known_run import run_in
 
 
@@ -34,7 +35,7 @@ def fetch(session: Any, folder: str, wait: bool | None = None) -> CryoTransJob:
         cut=0.0,
         level=record.level,
         weights=None,
-        options={"frames": record.frames, "device": record.device, "no_report": True},
+        options={"frames": record.frames, "device": first_device(record.device), "no_report": True},
         folder=None,
         name=f"CryoTRANS {run.title()}",
     )

@@ -16,7 +16,7 @@ from ..riders import FILE, Riders
 from ..runs import Run, runs_of
 from ..volumes import density_map_of, level_of, model_text, shown_level, suggested_level
 from ..wording import cannot_be_written
-from .beginning import job_on, python_for
+from .beginning import first_device, job_on, python_for
 from .folders import new_frames_folder
 from .known_run import content_of, run_in
 
@@ -50,6 +50,8 @@ def predict(
         raise UserError("Give a number of frames or their times, not both.")
     if rigid is not None and model is None:
         raise UserError(f"rigid {rigid} is for atoms: say which with model, as model #5.")
+    if first_device(device) != device:
+        raise UserError(f"A prediction is computed by one device, not by {device}. Name one.")
     trained = None if weights is not None else _run_for(session, initial, run)
     if trained is not None:
         content = content_of(trained)

@@ -10,7 +10,7 @@ from ..worker_python import PACKAGES
 from .connection import MACHINE, Connection, Trouble
 from .engine import engine_digest, send_engine
 
-_DEVICE = re.compile(rf"ssh:(?P<machine>{MACHINE})(?:/(?P<device>auto|cpu|cuda(?::\d+)?))?")
+_DEVICE = re.compile(rf"ssh:(?P<machine>{MACHINE})(?:/(?P<device>auto|cpu(?:,cpu)*|cuda(?::\d+(?:,\d+)*)?))?")
 
 
 class Remote(NamedTuple):

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..ranks import ALONE, Ranks
 from .coarse import CoarsePair
 from .energy import Energy, Labels
 from .labelling import Labelling, beginnings, best_labellings, settle
@@ -43,6 +45,18 @@ _ROUNDS = 3
 _FEW_BEGINNINGS = 2  # where another set of supervoxels is explained already
 _UNEXPLAINED = 0.55  # 1 - ρ above which a supervoxel counts as not explained
 _POSE_STEPS = 60
+
+
+class Poses(NamedTuple):
+    """Where pieces of the initial fit the target.
+
+    Attributes:
+        motions: n of them.
+        scores: (n,), ρ of each, see `search`.
+    """
+
+    motions: Motions
+    scores: Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +96,9 @@ def supervoxels_of(pair: CoarsePair, seed: int = 0) -> Pieces:
     return cut(*points_above(pair.initial, RIM), n, seed)
 
 
-def dock_domains(pair: CoarsePair, seed: int = 0, n_cuts: int = 1) -> list[DockedDomains]:
+def dock_domains(
+    pair: CoarsePair, seed: int = 0, n_cuts: int = 1, poses: Sequence[Poses] | None = None
+) -> list[DockedDomains]:
     """Find the domains and their motions, for several sets of supervoxels; the lowest energy first.
 
     A supervoxel that lies across a border cannot follow both sides, so that it matters how the molecule is cut.
@@ -91,19 +107,35 @@ def dock_domains(pair: CoarsePair, seed: int = 0, n_cuts: int = 1) -> list[Docke
         pair: both maps, see `coarse_pair`.
         seed: of whatever is left to chance.
         n_cuts: how many sets of supervoxels.
+        poses: what `search_poses` has found on every rank; by default it is searched here.
     """
-    candidates = docked_poses(pair, seed)
+    candidates = unlike_poses(pair, poses or [search_poses(pair, seed)])
     found: list[DockedDomains] = []
     for k in range(n_cuts):
         found.append(_explained(pair, supervoxels_of(pair, seed + k), candidates, seed, found[:1]))
     return sorted(found, key=lambda each: each.energy)
 
 
-def docked_poses(pair: CoarsePair, seed: int = 0) -> Motions:
-    """The poses of what lies round many centres of the initial, no two alike."""
+def search_poses(pair: CoarsePair, seed: int = 0, ranks: Ranks = ALONE) -> Poses:
+    """The poses of what lies round a rank's share of many centres of the initial, on the CPU."""
     n_pieces = min(_MOST_PIECES, max(_FEWEST_PIECES, round(volume_of(pair) / _PIECE)))
     centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
-    return _unlike(_docked_pieces(pair, centres), pair.voxel)
+    own = centres.tensor_split(ranks.n)[ranks.number]  # where ranks are many, some have none
+    if len(own) == 0:
+        return Poses(Motions.identity(torch.zeros(1)).chosen([]), torch.zeros(0))
+    places, _ = points_above(pair.target, _MOLECULE * float(pair.target.max()))
+    ball = Mask(_BALL / pair.voxel, pair.initial)
+    motions, _ = dock(pair.initial, pair.target, own, places, ball, _TURNS, _POSES, pair.voxel)
+    motions, rho = refine(pair.initial, pair.target, motions, ball)
+    return Poses(motions.to(rho.cpu()), rho.cpu())
+
+
+def unlike_poses(pair: CoarsePair, poses: Sequence[Poses]) -> Motions:
+    """The good ones of all ranks' poses, the best first, without those that are like a better one."""
+    rho = torch.cat([each.scores for each in poses])
+    order = rho.argsort(descending=True, stable=True)
+    motions = Motions.joined([each.motions for each in poses]).chosen(order[rho[order] > _LEAST_RHO])
+    return _unlike(motions.to(pair.initial), pair.voxel)
 
 
 def at_detail(docked: DockedDomains, fine: CoarsePair) -> DockedDomains:
@@ -151,16 +183,6 @@ def _explained(
 def volume_of(pair: CoarsePair) -> float:
     """Å³ of the molecule, about 1.4 for each dalton; it hangs on no level."""
     return len(points_above(pair.initial, _MOLECULE)[0]) * pair.voxel**3
-
-
-def _docked_pieces(pair: CoarsePair, centres: Tensor) -> Motions:
-    """The poses of what lies round the centres."""
-    places, _ = points_above(pair.target, _MOLECULE * float(pair.target.max()))
-    ball = Mask(_BALL / pair.voxel, pair.initial)
-    motions, _ = dock(pair.initial, pair.target, centres, places, ball, _TURNS, _POSES, pair.voxel)
-    motions, rho = refine(pair.initial, pair.target, motions, ball)
-    order = rho.argsort(descending=True, stable=True)
-    return motions.chosen(order[rho[order] > _LEAST_RHO])
 
 
 def _unlike(motions: Motions, voxel: float) -> Motions:

@@ -47,6 +47,10 @@ class Motions:
         """The same motions in a unit of length so many times shorter."""
         return Motions(self.rotations, self.centres * factor, self.shifts * factor)
 
+    def to(self, like: Tensor) -> Motions:
+        """The same motions, on the device and of the type of a tensor."""
+        return Motions(self.rotations.to(like), self.centres.to(like), self.shifts.to(like))
+
     @classmethod
     def identity(cls, like: Tensor) -> Motions:
         """One that moves nothing."""

@@ -8,6 +8,8 @@ Lengths are in coarse voxels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from ..maps.deposit import deposit
 from ..maps.sampling import sample
 from ..maps.segments import Segments
 from .coarse import CoarsePair
-from .docked import RIM, SUPERVOXEL, DockedDomains, docked_poses
+from .docked import RIM, SUPERVOXEL, DockedDomains, Poses, search_poses, unlike_poses
 from .motions import Motions
 from .pieces import Pieces, cut, points_above
 from .poses import settle_poses
@@ -26,19 +28,22 @@ _BEGINNINGS, _SWEEPS, _POSE_STEPS = 6, 10, 60
 _POINTS_AT_ONCE = 2000
 
 
-def dock_segments(pair: CoarsePair, segments: Segments, seed: int = 0) -> DockedDomains:
+def dock_segments(
+    pair: CoarsePair, segments: Segments, seed: int = 0, poses: Sequence[Poses] | None = None
+) -> DockedDomains:
     """As `dock_domains`, but the user says what moves as one.
 
     Args:
         pair: both maps.
         segments: of the initial; a voxel goes with the nearest place.
         seed: of whatever is left to chance.
+        poses: as for `dock_domains`.
     """
     points, weights = points_above(pair.initial, RIM)
     places = torch.from_numpy(segments.places).to(points) / pair.ratio
     owner = torch.from_numpy(segments.labels).to(points.device)[_nearest(points, places)]
     names, owner = owner.unique(return_inverse=True)  # a segment may hold no density
-    candidates = Motions.joined([Motions.identity(points), docked_poses(pair, seed)])
+    candidates = Motions.joined([Motions.identity(points), unlike_poses(pair, poses or [search_poses(pair, seed)])])
     chosen = _chosen(pair, points, weights, owner, candidates, np.random.default_rng(seed))
     motions = turned_otherwise(pair, points, weights, owner, candidates.chosen(chosen))
     motions, correlation = settle_poses(pair, points, weights, owner, motions, _POSE_STEPS)

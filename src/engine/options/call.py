@@ -20,7 +20,7 @@ class CallOptions:
         keyword="device",
         metavar="DEVICE",
         on_resume="free",
-        help="auto, cpu, cuda, cuda:N or mps; to train by several GPUs, cuda:0,1 (default: auto)",
+        help="auto, cpu, cuda, cuda:N or mps; a training by several: cuda:0,1 or cpu,cpu (default: auto)",
     )
     progress: str = option(
         *("auto", str, "--progress"),

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..docking.coarse import BLUR, VOXEL, CoarsePair, coarse_pair
-from ..docking.docked import DockedDomains, at_detail, dock_domains, volume_of
+from ..docking.docked import DockedDomains, Poses, at_detail, dock_domains, search_poses, volume_of
 from ..docking.field import domain_field, symmetric_field
 from ..docking.partners import Part, parts_without_partner, without
 from ..docking.wholes import dock_segments
@@ -21,6 +21,7 @@ from ..flow.symmetry import Symmetry
 from ..maps.density_map import DensityMap
 from ..maps.segments import Segments
 from ..options.training import TrainingOptions
+from ..ranks import Ranks
 from .starts import Start
 
 _FINE_VOXEL = 2.0  # Å, at least, where docked domains are put in place at the target's own detail
@@ -52,11 +53,19 @@ class Docking:
         """Å³, of the molecule as docking sees it."""
         return volume_of(self._pair())
 
-    def run(self, starts: Sequence[Start], symmetry: Symmetry | None) -> DockedStarts:
-        """Dock, once more where parts without partner are left out; it takes seconds to minutes and changes nothing."""
+    def search(self, ranks: Ranks) -> Poses:
+        """A rank's share of what takes longest."""
+        return search_poses(self._pair(), self.options.seed, ranks)
+
+    def run(self, starts: Sequence[Start], symmetry: Symmetry | None, poses: Sequence[Poses]) -> DockedStarts:
+        """Dock, once more where parts without partner are left out; it takes seconds to minutes and changes nothing.
+
+        Args:
+            poses: what `search` has found on every rank.
+        """
         begun_docked = list(itertools.takewhile(lambda begun: begun.flow == "docked", starts))
         n_cuts = max(1, sum(begun.number is not None and not begun.symmetry for begun in begun_docked))
-        docking, found = self, self._found(n_cuts)
+        docking, found = self, self._found(n_cuts, poses)
         if parts := parts_without_partner(found[0], self.maps[0]):
             docking = dataclasses.replace(self, maps=without_parts(self.maps, parts))
             found = docking._found(n_cuts)
@@ -74,10 +83,10 @@ class Docking:
         assert symmetry is not None
         return symmetric_field(found, symmetry, shape, self.options.seed)
 
-    def _found(self, n_cuts: int) -> list[DockedDomains]:
+    def _found(self, n_cuts: int, poses: Sequence[Poses] | None = None) -> list[DockedDomains]:
         if self.segments is not None:
-            return [dock_segments(self._pair(), self.segments, self.options.seed)]
-        return dock_domains(self._pair(), self.options.seed, n_cuts)
+            return [dock_segments(self._pair(), self.segments, self.options.seed, poses)]
+        return dock_domains(self._pair(), self.options.seed, n_cuts, poses)
 
     def _pair(self, blur: float = BLUR, voxel: float = VOXEL) -> CoarsePair:
         device = torch.device("cpu") if self.device.type == "mps" else self.device

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..docking.docked import Poses
 from ..docking.partners import Part, partner_text
 from ..errors import InputError, first_line
 from ..flow.checkpoint import field_of_state, state_of_field
@@ -87,7 +89,7 @@ class AutoTraining:
         held_out: (nz, ny, nx), voxels of the target that it is not to see.
         segments: parts of the initial to be docked as wholes.
         low_pass: Å, of the Gaussians that took the noise off, 0 of maps without; domains are tied where there is some.
-        ranks: that train together; the first docks for all.
+        ranks: that train together; they search for poses together, and the first docks for all.
     """
 
     def __init__(
@@ -156,9 +158,13 @@ class AutoTraining:
         """Whether the next update docks first."""
         return self._stage == 0 and self._starts[0].flow == "docked" and not self._docked
 
-    def dock(self) -> DockedStarts:
+    def search(self) -> Poses:
+        """This rank's share of what `dock` wants of all; it changes nothing and so may be broken off."""
+        return self._docking.search(self.ranks)
+
+    def dock(self, poses: Sequence[Poses]) -> DockedStarts:
         """What `begin_with` wants; it may take minutes, changes nothing and so may be broken off."""
-        return self._docking.run(self._starts, self._symmetry)
+        return self._docking.run(self._starts, self._symmetry, poses)
 
     def begin_with(self, docked: DockedStarts) -> None:
         """Take over what `dock` has found."""
@@ -192,7 +198,7 @@ class AutoTraining:
     def update(self) -> None:
         """As `Training.update`; at the end of a stage go on to the next."""
         if self.will_dock:
-            self.begin_with(self.dock())
+            self.begin_with(self.dock([self.search()]))
         stage = self.stages[self._stage]
         done = self._training.step
         decay = (stage.last_rate / stage.first_rate) ** (done / stage.n_steps)
@@ -244,11 +250,10 @@ class AutoTraining:
             coarse += 1
         names = "coarse", "finer", "the target's own"
         blurs = max(2.2, 1.5 * voxel), max(1.3, 0.9 * voxel), 0.0
-        sizes: list[float] = []
-        for blur in blurs:
-            sizes.append(min(coarse, math.floor(self._bin_size(math.hypot(blur, self._target_blur)))))
-        if (finest := self._bin_size(self._target_blur)) >= _LEAST_BINNING:
-            sizes[-1] = min(coarse, finest)
+        enough = [self._bin_size(math.hypot(blur, self._target_blur)) for blur in blurs]
+        sizes: list[float] = [min(coarse, math.floor(size)) for size in enough]
+        if enough[-1] >= _LEAST_BINNING:
+            sizes[-1] = min(coarse, enough[-1])
         stages = []
         if self._starts[0].flow == "docked":  # one step, so that the first checkpoint is that of the maps as they are
             text = "nothing moves; parts of the initial map are docked into the target, which may take a minute"
@@ -298,15 +303,11 @@ class AutoTraining:
 
     def _begin(self, number: int, field: Field) -> None:
         """Go to a stage with a field; the optimiser's memory is kept while field and loss stay the same."""
-        self._stage = number
-        stage = self.stages[number]
+        self._stage, stage = number, self.stages[number]
         pair = self._pair(stage.bin_size, stage.margin)
+        loss, rate = stage.loss, stage.first_rate
         options = dataclasses.replace(
-            self.options,
-            loss=stage.loss,
-            debiased=stage.loss == "w2",
-            learning_rate=stage.first_rate,
-            n_steps=stage.n_steps,
+            self.options, loss=loss, debiased=loss == "w2", learning_rate=rate, n_steps=stage.n_steps
         )
         side = stage.bin_size * self._voxel_size  # Å
         blurs = math.hypot(stage.blur, self._target_blur) / side, stage.blur / side
@@ -318,7 +319,7 @@ class AutoTraining:
         self._training = Training(pair, options, field, self._device, blurs, self.ranks, ties)
         if self.is_sparing:
             self._training.spare_memory()
-        if before is not None and before.velocity is field and before.options.loss == stage.loss:
+        if before is not None and before.velocity is field and before.options.loss == loss:
             self._training.take_over(before)
         self.notes.append(f"Step {self.step}: {stage.text}, {len(pair.weights)} points.")
 
@@ -344,8 +345,7 @@ class AutoTraining:
             self._ended.append({"start": stage.start, "field": state_of_field(field), "score": self._score(field)})
             best = max(ended["score"] for ended in self._ended)
             while then.start is not None and best > self._starts[then.start].unless:
-                following += 1
-                then = self.stages[following]
+                following, then = following + 1, self.stages[following + 1]
             field = self._new_field(then.start) if then.start is not None else self._best()
         elif following == len(self.stages) - 1 and isinstance(field, DomainField) and self._ties is None:
             pair = self._pair(then.bin_size, then.margin)
@@ -359,8 +359,7 @@ class AutoTraining:
         bin_size = math.floor(self._bin_size(blur))
         options = dataclasses.replace(self.options, loss="correlation", n_steps=0)
         side, pair = bin_size * self._voxel_size, self._pair(bin_size, 0)
-        blurs = blur / side, _FINE_BLUR / side
-        training = Training(pair, options, field, self._device, blurs, self.ranks)
+        training = Training(pair, options, field, self._device, (blur / side, _FINE_BLUR / side), self.ranks)
         points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
         change = deformation(field, points, self._maps[0].voxel_size)[1]
         weights = torch.from_numpy(pair.weights / pair.weights.sum()).to(change.strain)

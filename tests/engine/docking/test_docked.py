@@ -8,7 +8,7 @@ from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
 from chimerax.cryotrans.engine.docking.coarse import CoarsePair, coarse_pair
-from chimerax.cryotrans.engine.docking.docked import DockedDomains, dock_domains, supervoxels_of
+from chimerax.cryotrans.engine.docking.docked import DockedDomains, dock_domains, search_poses, supervoxels_of
 from chimerax.cryotrans.engine.docking.field import domain_field, local_motions, symmetric_field
 from chimerax.cryotrans.engine.docking.motions import Motions
 from chimerax.cryotrans.engine.docking.wholes import dock_segments
@@ -18,6 +18,7 @@ from chimerax.cryotrans.engine.flow.rotations import of_vectors
 from chimerax.cryotrans.engine.flow.symmetry import point_group
 from chimerax.cryotrans.engine.maps.gaussian_blur import gaussian_blur
 from chimerax.cryotrans.engine.maps.segments import Segments
+from chimerax.cryotrans.engine.ranks import ConnectedRanks
 
 CPU = torch.device("cpu")
 LEVEL = 0.15
@@ -73,6 +74,18 @@ def test_the_same_seed_gives_the_same_domains(lobes, of_lobes):
     torch.testing.assert_close(again.motions.rotations, of_lobes.motions.rotations, rtol=0, atol=0)
     np.testing.assert_array_equal(again.labels, of_lobes.labels)
     assert again.energy == of_lobes.energy
+
+
+@pytest.mark.parametrize("n", [2, 40])  # more than there are pieces
+def test_ranks_that_search_together_find_what_one_finds(of_lobes, n):
+    pair = of_lobes.pair
+    poses = [search_poses(pair, 0, ConnectedRanks(k, n, n, CPU)) for k in range(n)]
+    assert sum(len(each.scores) for each in poses) == len(search_poses(pair).scores)  # no piece is docked twice
+    [shared] = dock_domains(pair, poses=poses)
+    np.testing.assert_array_equal(shared.labels, of_lobes.labels)
+    assert shared.energy == pytest.approx(of_lobes.energy, rel=1e-6)
+    torch.testing.assert_close(shared.motions.rotations, of_lobes.motions.rotations)
+    torch.testing.assert_close(shared.motions.shifts, of_lobes.motions.shifts)
 
 
 def test_equal_maps_have_one_domain_that_rests(lobes):
