@@ -7,7 +7,8 @@
        the target at finer detail than they were trained on, less a price for strain and folds.  Where both maps have a
        symmetry, flows that keep it compete with free ones, and win if they end alike.
     2. The best goes on from coarse to fine detail, by correlation: both maps blurred at first, at last the
-       generated map at the resolution of the target; there domains get smaller ones upon them.
+       generated map at the resolution of the target; there domains get smaller ones upon them.  Where maps are noisy
+       there are none, and neighbouring domains are tied.
 
 Every stage ends when nothing improves.  To whoever calls it, the whole is one training: `AutoTraining` has the members
 of `Training`.
@@ -18,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,38 +44,18 @@ from ..ranks import ALONE, Ranks
 from .docked_starts import DockedStarts, Docking, without_parts
 from .rivals import rival_of, rival_text
 from .saved_state import check_recipe, first_losses, parts_of
+from .stages import bin_size_for, planned_stages
 from .starts import Start, starts_of
 from .training import Training
 
-_COARSE_VOXEL = 5.0  # Å, at most, in the starts
-_COARSE_POINTS = 3000  # at most, in the starts; for these, voxels may be larger
 _STEPS_TO_JUDGE = 50  # a stage ends when this many steps have gained less than a share of all it has gained
 _LEAST_GAIN = 0.01
-_MANY_POINTS, _FEWEST_STEPS = 50_000, 120  # of a refinement: with more points fewer steps, but not below
 _POINTS_OF_A_DOMAIN = 4  # at least
 _SMALL_DOMAINS = 4  # for each docked or trained one, upon it at the finest detail
 _MANY_PAIRS = 1 << 22  # of points and domains: with more, where domains meet is held from the beginning, to save time
-_RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, of the starts
-_BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
-_LEAST_BINNING = 1.2  # at the target's own detail; below it a coarser grid spares less than it loses
-_REFINING_RATES = (1e-3, 5e-4, 2.5e-4, 1e-4)
 _TIE = 0.003  # correlation by which a free flow must be better than one that keeps a symmetry of both maps
 _FREER = 0.01  # by which a network, which fits more than rigid domains can, must be better than they
 _FINE_BLUR = 1.0  # Å, at which starts are compared
-
-
-class Stage(NamedTuple):
-    """So many steps of one kind on one grid."""
-
-    text: str  # what the user is told
-    start: int | None  # of which start; None for the one chosen
-    loss: str
-    bin_size: float  # voxels of the maps
-    n_steps: int
-    first_rate: float
-    last_rate: float
-    blur: float = 0.0  # Å, standard deviation by which both maps are blurred beyond the target's own resolution
-    margin: int = 0  # voxels, see `prepare`
 
 
 class AutoTraining:
@@ -117,7 +98,13 @@ class AutoTraining:
         self._docking = Docking(self._maps, options, target_blur, device, held_out, segments)
         volume = self._docking.volume if options.flow != "network" else 0.0
         self._starts = ranks.from_first(starts_of(options, symmetry, volume, segments is not None))
-        self.stages = self._plan()
+        self.stages = planned_stages(
+            self._starts,
+            self._voxel_size,
+            target_blur,
+            min(initial.grid_shape),
+            lambda bin_size, margin: len(self._pair(bin_size, margin).weights),
+        )
         planned = sum(stage.n_steps for stage in self.stages)
         self.n_steps = planned if options.n_steps is None else min(planned, options.n_steps)
         self._losses: list[float] = []  # of the stages before
@@ -243,42 +230,6 @@ class AutoTraining:
             ) from error
         self._training.restore(of_stage)
 
-    def _plan(self) -> list[Stage]:
-        voxel = self._voxel_size
-        coarse = max(1, math.floor(_COARSE_VOXEL / voxel))
-        while len(self._pair(coarse, 0).weights) > _COARSE_POINTS and coarse * 16 < min(self._maps[0].grid_shape):
-            coarse += 1
-        names = "coarse", "finer", "the target's own"
-        blurs = max(2.2, 1.5 * voxel), max(1.3, 0.9 * voxel), 0.0
-        enough = [self._bin_size(math.hypot(blur, self._target_blur)) for blur in blurs]
-        sizes: list[float] = [min(coarse, math.floor(size)) for size in enough]
-        if enough[-1] >= _LEAST_BINNING:
-            sizes[-1] = min(coarse, enough[-1])
-        stages = []
-        if self._starts[0].flow == "docked":  # one step, so that the first checkpoint is that of the maps as they are
-            text = "nothing moves; parts of the initial map are docked into the target, which may take a minute"
-            stages.append(Stage(text, None, "correlation", sizes[0], 1, *_REFINING_RATES[:2], blurs[0]))
-        for i, begun in enumerate(self._starts):
-            text = f"start {i + 1} of {len(self._starts)}, {begun}" if len(self._starts) > 1 else str(begun)
-            if begun.flow == "docked":  # it is near already: what is coarser would lead it astray
-                how = (sizes[0], 200, *_REFINING_RATES[:2], blurs[0])
-                stages.append(Stage(f"{text}: correlation", i, "correlation", *how))
-                continue
-            blur = coarse * voxel / _BLUR_SLOPES
-            stages.append(Stage(f"{text}: transport", i, "w2", coarse, 500, *_RATES[begun.flow]))
-            stages.append(Stage(f"{text}: correlation", i, "correlation", coarse, 100, 1e-3, 3e-4, blur))
-        rates = zip(_REFINING_RATES, _REFINING_RATES[1:])
-        for name, blur, size, n_steps, (first, last) in zip(names, blurs, sizes, (300, 400, 400), rates):
-            text, margin = f"refinement at {name} detail", int(blur == 0)
-            n_points = len(self._pair(size, margin).weights)
-            n_steps = max(_FEWEST_STEPS, min(n_steps, round(n_steps * _MANY_POINTS / n_points)))
-            stages.append(Stage(text, None, "correlation", size, n_steps, first, last, blur, margin))
-        return stages
-
-    def _bin_size(self, blur: float) -> float:
-        """How much coarser a grid may be for what is blurred by so many Å (standard deviation)."""
-        return max(1.0, _BLUR_SLOPES * blur / self._voxel_size)
-
     def _pair(self, bin_size: float, margin: int) -> PreparedPair:
         if (bin_size, margin) not in self._pairs:
             levels = self.options.initial_level, self.options.target_level
@@ -303,11 +254,15 @@ class AutoTraining:
 
     def _begin(self, number: int, field: Field) -> None:
         """Go to a stage with a field; the optimiser's memory is kept while field and loss stay the same."""
-        self._stage, stage = number, self.stages[number]
+        self._stage = number
+        stage = self.stages[number]
         pair = self._pair(stage.bin_size, stage.margin)
-        loss, rate = stage.loss, stage.first_rate
         options = dataclasses.replace(
-            self.options, loss=loss, debiased=loss == "w2", learning_rate=rate, n_steps=stage.n_steps
+            self.options,
+            loss=stage.loss,
+            debiased=stage.loss == "w2",
+            learning_rate=stage.first_rate,
+            n_steps=stage.n_steps,
         )
         side = stage.bin_size * self._voxel_size  # Å
         blurs = math.hypot(stage.blur, self._target_blur) / side, stage.blur / side
@@ -315,11 +270,12 @@ class AutoTraining:
             number == len(self.stages) - 1 or len(pair.weights) * field.n_domains > _MANY_PAIRS
         ):
             field.hold_centres()
-        before, ties = self._training if number else None, self._ties if stage.loss == "correlation" else None
+        before = self._training if number else None
+        ties = self._ties if stage.loss == "correlation" else None
         self._training = Training(pair, options, field, self._device, blurs, self.ranks, ties)
         if self.is_sparing:
             self._training.spare_memory()
-        if before is not None and before.velocity is field and before.options.loss == loss:
+        if before is not None and before.velocity is field and before.options.loss == stage.loss:
             self._training.take_over(before)
         self.notes.append(f"Step {self.step}: {stage.text}, {len(pair.weights)} points.")
 
@@ -345,7 +301,8 @@ class AutoTraining:
             self._ended.append({"start": stage.start, "field": state_of_field(field), "score": self._score(field)})
             best = max(ended["score"] for ended in self._ended)
             while then.start is not None and best > self._starts[then.start].unless:
-                following, then = following + 1, self.stages[following + 1]
+                following += 1
+                then = self.stages[following]
             field = self._new_field(then.start) if then.start is not None else self._best()
         elif following == len(self.stages) - 1 and isinstance(field, DomainField) and self._ties is None:
             pair = self._pair(then.bin_size, then.margin)
@@ -356,7 +313,7 @@ class AutoTraining:
     def _score(self, field: Field) -> float:
         """Correlation with the target at finer detail than the starts are trained on, less the price of deformation."""
         blur = math.hypot(_FINE_BLUR, self._target_blur)
-        bin_size = math.floor(self._bin_size(blur))
+        bin_size = math.floor(bin_size_for(blur, self._voxel_size))
         options = dataclasses.replace(self.options, loss="correlation", n_steps=0)
         side, pair = bin_size * self._voxel_size, self._pair(bin_size, 0)
         training = Training(pair, options, field, self._device, (blur / side, _FINE_BLUR / side), self.ranks)
