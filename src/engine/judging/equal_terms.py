@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..maps.bounding_box import bounding_box
 from ..maps.low_pass import SIGMA_OF_RESOLUTION
-from ..maps.shells import filtered_by_shells, modes_of, shell_numbers, sums_over_shells
+from ..maps.shells import filtered_by_shells, modes_of, power_of_shells, shell_numbers
 
 _FINEST = 3.0  # Å
 _FAINTEST = 1e-12  # of the strongest shell
@@ -42,13 +42,14 @@ def on_equal_terms(
     if mass <= 0:
         return part, np.zeros(target[part].shape), target[part].astype(np.float64)
     scale = float(target.sum(dtype=np.float64)) / mass
-    modes = modes_of(generated[part].astype(np.float64) * scale), modes_of(target[part])
     shape = target[part].shape
     shells = shell_numbers(shape, voxel_size)
-    amplitudes = [np.sqrt(sums_over_shells(np.abs(each) ** 2, shells)) for each in modes]
+    modes = [modes_of(generated[part]), modes_of(target[part])]
+    modes[0] *= scale
+    amplitudes = [np.sqrt(power_of_shells(each, shells)) for each in modes]
     lower = np.minimum(*amplitudes) * _low_pass(len(amplitudes[0]), shape, voxel_size)
     gains = [lower / np.maximum(amplitude, _FAINTEST * amplitude.max()) for amplitude in amplitudes]
-    a, b = (filtered_by_shells(of_one, gain, shells, shape) for of_one, gain in zip(modes, gains))
+    b, a = (filtered_by_shells(modes.pop(), gains.pop(), shells, shape) for _ in range(2))
     a[~either[part]] = b[~either[part]] = 0
     return part, a, b
 

@@ -14,8 +14,8 @@ the generated map is blurred to the target's resolution first, and s is the scal
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,59 +32,52 @@ _REACH = 3  # voxels
 _REACH_OF_BLUR = 6.0  # standard deviations; beyond, a Gaussian has fallen to 1e-8
 
 
-class MotionMaps(NamedTuple):
-    """All on the grid of the initial map."""
-
-    displacement: DensityMap  # Å
-    volume_change: DensityMap
-    strain: DensityMap
-    residual: DensityMap  # units of the target
-
-
 def motion_maps(
     initial: DensityMap,
     target: DensityMap,
     target_level: float,
-    nearest: NDArray[np.int64],
+    nearest: NDArray[np.int32],
     measured: Measured,
     blur: float = 0.0,
-) -> MotionMaps:
-    """Make the maps from what was measured at one checkpoint.
+) -> Iterator[tuple[str, DensityMap]]:
+    """Make the maps from what was measured at one checkpoint, one at a time, since a large one takes much memory.
 
     Args:
         initial, target, target_level, blur: as given to `Comparison`.
         nearest: what `nearest_points` makes of that comparison's points.
         measured: what it measured.
+    Yields:
+        name and map, on the grid of the initial map.
     """
 
-    def spread(values: NDArray[np.float64], elsewhere: float) -> DensityMap:
-        return spread_over(initial, nearest, values, elsewhere)
-
+    ways = np.sqrt((measured.displacement**2).sum(axis=1))
+    yield "displacement", spread_over(initial, nearest, ways)
+    yield "volume_change", spread_over(initial, nearest, measured.volume_change, 1)
+    yield "strain", spread_over(initial, nearest, measured.strain)
     unexplained = residual(measured.generated, above_level(target, target_level), blur / voxel_side(initial.voxel_size))
-    return MotionMaps(
-        displacement=spread(np.sqrt((measured.displacement**2).sum(axis=1)), 0),
-        volume_change=spread(measured.volume_change, 1),
-        strain=spread(measured.strain, 0),
-        residual=initial.with_density(unexplained),
-    )
+    yield "residual", initial.with_density(unexplained)
 
 
 def spread_over(
-    initial: DensityMap, nearest: NDArray[np.int64], values: NDArray[np.float64], elsewhere: float = 0.0
+    initial: DensityMap, nearest: NDArray[np.int32], values: NDArray[np.float64], elsewhere: float = 0.0
 ) -> DensityMap:
     """A map of what is known at points, (n,), and near them; `nearest` as `nearest_points` gives it."""
-    return initial.with_density(np.where(nearest < 0, elsewhere, values[nearest]))
+    density = np.full(initial.grid_shape, elsewhere, np.float32)
+    there = nearest >= 0
+    density[there] = values[nearest[there]]
+    return initial.with_density(density)
 
 
-def write_motion_maps(directory: Path, maps: MotionMaps) -> list[str]:
+def write_motion_maps(directory: Path, maps: Iterable[tuple[str, DensityMap]]) -> list[str]:
     """Write the four files, in the place of earlier ones; returns their names.
 
     Raises:
         InputError: one cannot be written.
     """
-    names = [f"{name}.mrc" for name in MotionMaps._fields]
-    for name, density_map in zip(names, maps):
-        write_map(directory / name, density_map)
+    names = []
+    for name, density_map in maps:
+        names.append(f"{name}.mrc")
+        write_map(directory / names[-1], density_map)
     return names
 
 
@@ -110,7 +103,7 @@ def residual(generated: np.ndarray, target: np.ndarray, blur: float) -> NDArray[
 
 def nearest_points(
     support: NDArray[np.int64], grid_shape: tuple[int, int, int], voxel_size: tuple[float, float, float]
-) -> NDArray[np.int64]:
+) -> NDArray[np.int32]:
     """For each voxel the index of the nearest point within three voxels of the longest side, -1 where there is none.
 
     Args:
@@ -129,8 +122,8 @@ def nearest_points(
     padded = np.array(grid_shape) + 2 * most
     strides = np.array([padded[1] * padded[2], padded[2], 1])
     places = (support + most) @ strides
-    points = np.arange(len(support))
-    nearest = np.full(int(padded.prod()), -1, dtype=np.int64)
+    points = np.arange(len(support), dtype=np.int32)
+    nearest = np.full(int(padded.prod()), -1, dtype=np.int32)
     for step in offsets[order[distances[order] <= reach + 1e-6]] @ strides:  # the nearest come first and stay
         at = places + step
         free = nearest[at] < 0

@@ -7,13 +7,15 @@ Re Σ A(k) B*(k) / √(Σ |A(k)|² Σ |B(k)|²): Harauz & van Heel, Optik 73 (19
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from ..errors import InputError
-from .shells import modes_of
+from .bounding_box import bounding_box
 
-_SECTIONS_AT_ONCE = 16  # of Fourier space, so that sums take no memory of their own
+_MODES_AT_ONCE = 1 << 21  # so that Fourier space of a large box is never held whole
 
 
 def fourier_shell_correlation(
@@ -43,15 +45,11 @@ def fourier_shell_correlation(
     repeats[0] = 1
     if grid_shape[2] % 2 == 0:
         repeats[-1] = 1
-    modes_a, modes_b = modes_of(density_a), modes_of(density_b)
-
     sums = np.zeros((3, n_shells + 2))  # first the mean's, last that of all beyond
-    for first in range(0, grid_shape[0], _SECTIONS_AT_ONCE):
-        part = slice(first, first + _SECTIONS_AT_ONCE)
-        a, b = modes_a[part], modes_b[part]
+    for part, a, b in _modes_of_both(density_a, density_b):
         shells = np.minimum(_shell_numbers(grid_shape, voxel_size, longest_side, part), n_shells + 1).ravel()
         for total, values in zip(sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)):
-            total += np.bincount(shells, weights=(values * repeats).ravel(), minlength=len(total))
+            total += np.bincount(shells, weights=(values * repeats[part]).ravel(), minlength=len(total))
     cross, power_a, power_b = sums[:, 1:-1]
     norm = np.sqrt(power_a) * np.sqrt(power_b)  # the root of each: their product may overflow
     correlation = np.divide(cross, norm, out=np.zeros(n_shells), where=norm > 0)
@@ -113,13 +111,33 @@ def _check_shapes(density_a: np.ndarray, density_b: np.ndarray) -> None:
         raise InputError(f"The maps must share a grid: one has {a} voxels, the other {b}. Resample one of them first.")
 
 
+def _modes_of_both(density_a: np.ndarray, density_b: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """The modes of rfftn, some sections across x at a time; the phases are those of a common corner of both maps.
+
+    Most of a box is empty: lines without density have no modes, which go through no transform along x.
+    """
+    nz, ny, nx = density_a.shape
+    occupied = (density_a != 0) | (density_b != 0)
+    if not occupied.any():
+        return
+    box = bounding_box(occupied, 0)
+    del occupied
+    # A copy of its own begins at the same place of a cache line in every run, and so has the same bits.
+    lines = [torch.fft.rfft(torch.tensor(each[box], dtype=torch.float64), n=nx) for each in (density_a, density_b)]
+    at_once = max(1, _MODES_AT_ONCE // (nz * ny))
+    for first in range(0, nx // 2 + 1, at_once):
+        part = slice(first, min(first + at_once, nx // 2 + 1))
+        a, b = (torch.fft.fft2(each[:, :, part], s=(nz, ny), dim=(0, 1)).numpy() for each in lines)
+        yield part, a, b
+
+
 def _shell_numbers(
     grid_shape: tuple[int, ...], voxel_size: tuple[float, float, float], longest_side: float, part: slice
 ) -> np.ndarray:
-    """Which shell each mode of rfftn lies in, in a part of the sections, (nz, ny, nx // 2 + 1)."""
+    """Which shell each mode of rfftn lies in, of some sections across x, (nz, ny, part of nx // 2 + 1)."""
     (nz, ny, nx), (z_size, y_size, x_size) = grid_shape, voxel_size
     kz, ky, kx = np.fft.fftfreq(nz, z_size), np.fft.fftfreq(ny, y_size), np.fft.rfftfreq(nx, x_size)
-    squared = kz[part, np.newaxis, np.newaxis] ** 2 + ky[:, np.newaxis] ** 2 + kx**2  # 1/Å²
+    squared = kz[:, np.newaxis, np.newaxis] ** 2 + ky[:, np.newaxis] ** 2 + kx[part] ** 2  # 1/Å²
     numbers: np.ndarray = np.floor(longest_side * np.sqrt(squared) + 0.5).astype(np.intp)
     return numbers
 

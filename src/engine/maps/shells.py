@@ -7,13 +7,16 @@ first.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-Shells = NDArray[np.intp]
+Shells = NDArray[np.int32]
 Modes = NDArray[np.complex128]
+
+_SECTIONS_AT_ONCE = 8  # of Fourier space, so that what is made on the way takes next to no memory
 
 
 def modes_of(density: np.ndarray) -> Modes:
@@ -32,7 +35,7 @@ def shell_numbers(grid_shape: tuple[int, ...], voxel_size: tuple[float, float, f
     z, y, x = (np.fft.fftfreq(n, size) for n, size in zip(grid_shape, voxel_size))
     x = np.abs(x[: grid_shape[2] // 2 + 1])
     frequency = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2)
-    return np.minimum(np.floor(longest_side * frequency + 0.5).astype(np.intp), last + 1)
+    return np.minimum(np.floor(longest_side * frequency + 0.5).astype(np.int32), np.int32(last + 1))
 
 
 def sums_over_shells(values: np.ndarray, shells: Shells) -> NDArray[np.float64]:
@@ -40,8 +43,24 @@ def sums_over_shells(values: np.ndarray, shells: Shells) -> NDArray[np.float64]:
     return np.asarray(np.bincount(shells.ravel(), weights=values.ravel()), dtype=np.float64)
 
 
+def power_of_shells(modes: Modes, shells: Shells) -> NDArray[np.float64]:
+    """The same of the modes' squared amplitudes."""
+    total = np.zeros(int(shells.max()) + 1)
+    for part in _sections(len(modes)):
+        own = np.bincount(shells[part].ravel(), weights=(np.abs(modes[part]) ** 2).ravel(), minlength=len(total))
+        total += own
+    return total
+
+
 def filtered_by_shells(
     modes: Modes, gain: NDArray[np.float64], shells: Shells, grid_shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
     """The density, (nz, ny, nx), whose modes are these times their shell's gain."""
-    return torch.fft.irfftn(torch.from_numpy(modes * gain[shells]), s=grid_shape).numpy()
+    filtered = np.empty_like(modes)
+    for part in _sections(len(modes)):
+        np.multiply(modes[part], gain[shells[part]], out=filtered[part])
+    return torch.fft.irfftn(torch.from_numpy(filtered), s=grid_shape).numpy()
+
+
+def _sections(n: int) -> Iterator[slice]:
+    return (slice(first, first + _SECTIONS_AT_ONCE) for first in range(0, n, _SECTIONS_AT_ONCE))
