@@ -15,7 +15,7 @@ import torch
 from ..errors import InputError
 from .bounding_box import bounding_box
 
-_MODES_AT_ONCE = 1 << 21  # so that Fourier space of a large box is never held whole
+_MODES_AT_ONCE = 1 << 19  # so that Fourier space of a large box is never held whole
 
 
 def fourier_shell_correlation(
