@@ -29,7 +29,7 @@ from ..maps.preparation import above_level
 from .comparison import Measured
 
 _REACH = 3  # voxels
-_REACH_OF_BLUR = 6.0  # standard deviations; beyond, a Gaussian has fallen to 1e-8
+REACH_OF_BLUR = 6.0  # standard deviations; beyond, a Gaussian has fallen to 1e-8
 
 
 def motion_maps(
@@ -93,7 +93,7 @@ def residual(generated: np.ndarray, target: np.ndarray, blur: float) -> NDArray[
     left = np.zeros(target.shape, np.float32)
     if not occupied.any():
         return left
-    box = bounding_box(occupied, math.ceil(_REACH_OF_BLUR * blur))  # no work on empty space
+    box = bounding_box(occupied, math.ceil(REACH_OF_BLUR * blur))  # no work on empty space
     coarse = gaussian_blur(torch.from_numpy(np.asarray(generated[box], np.float32)), blur).double().numpy()
     power = float((coarse**2).sum())
     scale = float((coarse * target[box]).sum()) / power if power > 0 else 0.0
