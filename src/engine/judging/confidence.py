@@ -72,7 +72,7 @@ def _local_fits(comparison: Comparison, measured: Measured, initial: DensityMap)
     sigma = _BALL / (binned * side)
     around = math.ceil(_REACH * sigma)  # what lies farther from all mass is next to nothing
 
-    def smoothed(a: NDArray[np.float64], b: NDArray[np.float64]) -> torch.Tensor:
+    def smoothed(a: NDArray[np.floating], b: NDArray[np.floating]) -> torch.Tensor:
         return gaussian_blur(torch.from_numpy(np.pad(bin_density(a * b, binned), around)), sigma)
 
     a, b = alike
@@ -101,14 +101,9 @@ def summary(found: NDArray[np.float64], comparison: Comparison, initial: Density
         step, doubtful, and regions, each with place (x, y, z in Å in the frame of the map), share and confidence.
     """
     masses = comparison.weights.astype(np.float64) / comparison.weights.sum(dtype=np.float64)
-    doubtful = np.zeros(initial.grid_shape, bool)
     points = np.flatnonzero(found < BELIEVED)
-    doubtful[tuple(comparison.support[points].T)] = True
-    voxels, of_voxels = connected_components(distance_from(doubtful, initial.voxel_size, _NEXT) <= _NEXT)
-    labels = np.zeros(initial.grid_shape, np.int32)
-    labels[tuple(voxels.T)] = of_voxels
-    parts = labels[tuple(comparison.support[points].T)]
-    shares = np.bincount(parts, weights=masses[points])
+    parts = _regions(comparison.support[points], initial.voxel_size)
+    shares = np.bincount(parts, weights=masses[points]).astype(np.float64)
     regions = []
     for part in np.argsort(-shares, kind="stable")[:_MOST_REGIONS]:
         own, share = points[parts == part], float(shares[part])
@@ -120,6 +115,20 @@ def summary(found: NDArray[np.float64], comparison: Comparison, initial: Density
             {"place": [round(float(x), 1) for x in place[::-1]], "share": round(share, 4), "confidence": round(mean, 2)}
         )
     return {"step": step, "doubtful": round(doubtful_share(found, comparison.weights), 4), "regions": regions}
+
+
+def _regions(voxels: NDArray[np.int64], voxel_size: tuple[float, float, float]) -> NDArray[np.int64]:
+    """Which region each voxel, (n, 3), lies in, (n,)."""
+    if len(voxels) == 0:
+        return np.empty(0, np.int64)
+    around = math.ceil(_NEXT / min(voxel_size))
+    corner = voxels.min(0) - around
+    doubtful = np.zeros(voxels.max(0) + around + 1 - corner, bool)
+    doubtful[tuple((voxels - corner).T)] = True
+    near, of_near = connected_components(distance_from(doubtful, voxel_size, _NEXT) <= _NEXT)
+    labels = np.zeros(doubtful.shape, np.int32)
+    labels[tuple(near.T)] = of_near
+    return labels[tuple((voxels - corner).T)]
 
 
 def _between(values: NDArray[np.float64], none: float, full: float) -> NDArray[np.float64]:

@@ -23,29 +23,29 @@ _SOME_MASS = 0.02  # of the generated map's maximum
 _ROUND = 4  # voxels round both, so that what filters spread over one face does not come in by the other
 
 Array = NDArray[np.float64]
+Density = NDArray[np.floating]
 
 
 def on_equal_terms(
     generated: np.ndarray, target: np.ndarray, voxel_size: tuple[float, float, float]
-) -> tuple[tuple[slice, slice, slice], Array, Array]:
+) -> tuple[tuple[slice, slice, slice], Density, Density]:
     """Both maps with the lower of their amplitudes in each shell, and zero where neither has mass.
 
     Args:
         generated, target: (nz, ny, nx), above their levels, of any scale.
         voxel_size: (z, y, x), Å.
     Returns:
-        The part of the box that holds all mass; both maps in this part, in units of the target.
+        The part of the box that holds all mass; both maps in this part, float32, in units of their mass.
     """
     either = (generated > _SOME_MASS * generated.max()) | (target > 0)
     part = bounding_box(either, _ROUND)
-    mass = float(generated.sum(dtype=np.float64))
-    if mass <= 0:
-        return part, np.zeros(target[part].shape), target[part].astype(np.float64)
-    scale = float(target.sum(dtype=np.float64)) / mass
+    masses = [float(each.sum(dtype=np.float64)) for each in (generated, target)]
     shape = target[part].shape
+    if masses[0] <= 0:
+        return part, np.zeros(shape, np.float32), np.asarray(target[part] / masses[1], np.float32)
     shells = shell_numbers(shape, voxel_size)
-    modes = [modes_of(generated[part]), modes_of(target[part])]
-    modes[0] *= scale
+    # In single precision, which suffices for a correlation; in units of the mass no square over- or underflows.
+    modes = [modes_of(each[part] / mass, is_double=False) for each, mass in zip((generated, target), masses)]
     amplitudes = [np.sqrt(power_of_shells(each, shells)) for each in modes]
     lower = np.minimum(*amplitudes) * _low_pass(len(amplitudes[0]), shape, voxel_size)
     gains = [lower / np.maximum(amplitude, _FAINTEST * amplitude.max()) for amplitude in amplitudes]

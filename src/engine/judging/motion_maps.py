@@ -94,10 +94,12 @@ def residual(generated: np.ndarray, target: np.ndarray, blur: float) -> NDArray[
     if not occupied.any():
         return left
     box = bounding_box(occupied, math.ceil(REACH_OF_BLUR * blur))  # no work on empty space
-    coarse = gaussian_blur(torch.from_numpy(np.asarray(generated[box], np.float32)), blur).double().numpy()
-    power = float((coarse**2).sum())
-    scale = float((coarse * target[box]).sum()) / power if power > 0 else 0.0
-    left[box] = target[box] - scale * coarse
+    coarse = gaussian_blur(torch.from_numpy(np.asarray(generated[box], np.float32)), blur).numpy()
+    power = sum(float(np.square(section, dtype=np.float64).sum()) for section in coarse)
+    product = sum(
+        float(np.multiply(section, wanted, dtype=np.float64).sum()) for section, wanted in zip(coarse, target[box])
+    )
+    left[box] = target[box] - np.float32(product / power if power > 0 else 0.0) * coarse
     return left
 
 

@@ -15,6 +15,7 @@ import torch
 from ..errors import InputError
 from .bounding_box import bounding_box
 
+_VOXELS_AT_ONCE = 1 << 18
 _MODES_AT_ONCE = 1 << 19  # so that Fourier space of a large box is never held whole
 
 
@@ -91,9 +92,13 @@ def correlation(density_a: np.ndarray, density_b: np.ndarray) -> float:
         InputError: the maps differ in shape.
     """
     _check_shapes(density_a, density_b)
-    a, b = _float64(density_a).ravel(), _float64(density_b).ravel()
-    norm = math.sqrt(a @ a) * math.sqrt(b @ b)
-    return float(a @ b) / norm if norm > 0 else 0.0
+    sums = np.zeros(3)
+    flat_a, flat_b = np.ravel(density_a), np.ravel(density_b)
+    for first in range(0, len(flat_a), _VOXELS_AT_ONCE):
+        a, b = (_float64(each[first : first + _VOXELS_AT_ONCE]) for each in (flat_a, flat_b))
+        sums += (a @ b, a @ a, b @ b)
+    norm = math.sqrt(sums[1]) * math.sqrt(sums[2])
+    return float(sums[0]) / norm if norm > 0 else 0.0
 
 
 def correlation_about_mean(density_a: np.ndarray, density_b: np.ndarray) -> float:
@@ -122,13 +127,20 @@ def _modes_of_both(density_a: np.ndarray, density_b: np.ndarray) -> Iterator[tup
         return
     box = bounding_box(occupied, 0)
     del occupied
-    # A copy of its own begins at the same place of a cache line in every run, and so has the same bits.
-    lines = [torch.fft.rfft(torch.tensor(each[box], dtype=torch.float64), n=nx) for each in (density_a, density_b)]
+    lines = [_along_x(each[box], nx) for each in (density_a, density_b)]
     at_once = max(1, _MODES_AT_ONCE // (nz * ny))
     for first in range(0, nx // 2 + 1, at_once):
         part = slice(first, min(first + at_once, nx // 2 + 1))
         a, b = (torch.fft.fft2(each[:, :, part], s=(nz, ny), dim=(0, 1)).numpy() for each in lines)
         yield part, a, b
+
+
+def _along_x(density: np.ndarray, n: int) -> torch.Tensor:
+    """The Fourier transform along x of lines filled up with zeros to n voxels, (z, y, n // 2 + 1), double precision."""
+    modes = torch.empty((*density.shape[:2], n // 2 + 1), dtype=torch.complex128)
+    for section, values in zip(modes, density):
+        section[:] = torch.fft.rfft(torch.tensor(values, dtype=torch.float64), n=n)
+    return modes
 
 
 def _shell_numbers(
