@@ -90,9 +90,10 @@ def _finer(path: Path, n: int, finer: Path) -> Path:
     if others != [k, k] or k % 2 or n % 2 or n <= k:
         raise SystemExit(f"{path} has {before.shape} voxels: only a cube of an even number can be put on {n} voxels.")
     modes = torch.fft.rfftn(torch.from_numpy(before))
-    modes[:, :, -1] /= 2  # it stands for both k/2 and -k/2
+    for highest in (modes[k // 2], modes[:, k // 2], modes[:, :, -1]):
+        highest /= 2  # it stands for both k/2 and -k/2
     filled = torch.zeros((n, n, n // 2 + 1), dtype=modes.dtype)
-    ends = slice(0, k // 2), slice(-k // 2, None)
+    ends = slice(0, k // 2 + 1), slice(-k // 2, None)
     for z in ends:
         for y in ends:
             filled[z, y, : k // 2 + 1] = modes[z, y]
