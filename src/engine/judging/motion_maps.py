@@ -121,14 +121,18 @@ def nearest_points(
     offsets = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in most], indexing="ij"), axis=-1).reshape(-1, 3)
     distances = np.sqrt(((offsets * size) ** 2).sum(axis=1))
     order = np.argsort(distances, kind="stable")
-    padded = np.array(grid_shape) + 2 * most
+    corner, end = support.min(0) - most, support.max(0) + 1 + most
+    padded = end - corner
     strides = np.array([padded[1] * padded[2], padded[2], 1])
-    places = (support + most) @ strides
+    places = (support - corner) @ strides
     points = np.arange(len(support), dtype=np.int32)
-    nearest = np.full(int(padded.prod()), -1, dtype=np.int32)
+    near = np.full(int(padded.prod()), -1, dtype=np.int32)
     for step in offsets[order[distances[order] <= reach + 1e-6]] @ strides:  # the nearest come first and stay
         at = places + step
-        free = nearest[at] < 0
-        nearest[at[free]] = points[free]
-    inner = tuple(slice(n, n + length) for n, length in zip(most, grid_shape))
-    return np.ascontiguousarray(nearest.reshape(padded)[inner])
+        free = near[at] < 0
+        near[at[free]] = points[free]
+    nearest = np.full(grid_shape, -1, dtype=np.int32)
+    low, high = np.maximum(corner, 0), np.minimum(end, grid_shape)
+    inside = tuple(slice(a, b) for a, b in zip(low - corner, high - corner))
+    nearest[tuple(slice(a, b) for a, b in zip(low, high))] = near.reshape(padded)[inside]
+    return nearest

@@ -16,7 +16,7 @@ from ..errors import InputError
 from .bounding_box import bounding_box
 
 _VOXELS_AT_ONCE = 1 << 18
-_MODES_AT_ONCE = 1 << 19  # so that Fourier space of a large box is never held whole
+_LINES_KEPT, _MODES_AT_ONCE = 1 << 24, 1 << 19  # modes, so that Fourier space of a large box is never held whole
 
 
 def fourier_shell_correlation(
@@ -126,21 +126,27 @@ def _modes_of_both(density_a: np.ndarray, density_b: np.ndarray) -> Iterator[tup
     if not occupied.any():
         return
     box = bounding_box(occupied, 0)
+    n_lines = math.prod(density_a[box].shape[:2])
     del occupied
-    lines = [_along_x(each[box], nx) for each in (density_a, density_b)]
-    at_once = max(1, _MODES_AT_ONCE // (nz * ny))
-    for first in range(0, nx // 2 + 1, at_once):
-        part = slice(first, min(first + at_once, nx // 2 + 1))
-        a, b = (torch.fft.fft2(each[:, :, part], s=(nz, ny), dim=(0, 1)).numpy() for each in lines)
-        yield part, a, b
+    for whole in _parts(slice(0, nx // 2 + 1), _LINES_KEPT // n_lines):
+        lines = [_along_x(each[box], nx, whole) for each in (density_a, density_b)]
+        for part in _parts(whole, _MODES_AT_ONCE // (nz * ny)):
+            own = slice(part.start - whole.start, part.stop - whole.start)
+            a, b = (torch.fft.fft2(each[:, :, own], s=(nz, ny), dim=(0, 1)).numpy() for each in lines)
+            yield part, a, b
 
 
-def _along_x(density: np.ndarray, n: int) -> torch.Tensor:
-    """The Fourier transform along x of lines filled up with zeros to n voxels, (z, y, n // 2 + 1), double precision."""
-    modes = torch.empty((*density.shape[:2], n // 2 + 1), dtype=torch.complex128)
+def _along_x(density: np.ndarray, n: int, part: slice) -> torch.Tensor:
+    """Some modes along x of lines filled up with zeros to n voxels, (z, y, of part), in double precision."""
+    modes = torch.empty((*density.shape[:2], part.stop - part.start), dtype=torch.complex128)
     for section, values in zip(modes, density):
-        section[:] = torch.fft.rfft(torch.tensor(values, dtype=torch.float64), n=n)
+        section[:] = torch.fft.rfft(torch.tensor(values, dtype=torch.float64), n=n)[:, part]
     return modes
+
+
+def _parts(whole: slice, at_once: int) -> Iterator[slice]:
+    at_once = max(1, at_once)
+    return (slice(i, min(i + at_once, whole.stop)) for i in range(whole.start, whole.stop, at_once))
 
 
 def _shell_numbers(

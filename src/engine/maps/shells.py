@@ -20,14 +20,17 @@ Density = NDArray[np.floating]
 _SECTIONS_AT_ONCE = 8  # of Fourier space, so that what is made on the way takes next to no memory
 
 
-def modes_of(density: np.ndarray, is_double: bool = True) -> Modes:
-    """The Fourier transform of a real density, (nz, ny, nx) → (nz, ny, nx // 2 + 1), in double or single precision.
+def modes_of(density: np.ndarray, divided_by: float | None = None) -> Modes:
+    """The Fourier transform of a real density, (nz, ny, nx) → (nz, ny, nx // 2 + 1), in double precision.
 
     By PyTorch, which takes a sixth of the time that numpy takes.
+
+    Args:
+        divided_by: of what this makes about 1 the transform is taken in single precision.
     """
     # A copy of its own begins at the same place of a cache line in every run, and so has the same bits.
-    values = torch.tensor(density, dtype=torch.float64 if is_double else torch.float32)
-    modes: Modes = torch.fft.rfftn(values).numpy()
+    values = torch.tensor(density, dtype=torch.float64 if divided_by is None else torch.float32)
+    modes: Modes = torch.fft.rfftn(values if divided_by is None else values.div_(divided_by)).numpy()
     return modes
 
 
@@ -62,6 +65,20 @@ def filtered_by_shells(modes: Modes, gain: NDArray[np.float64], shells: Shells, 
         np.multiply(modes[part], gain[shells[part]], out=filtered[part], casting="same_kind")
     density: Density = torch.fft.irfftn(torch.from_numpy(filtered), s=grid_shape).numpy()
     return density
+
+
+def filtered_in_place(modes: Modes, gain: NDArray[np.float64], shells: Shells, grid_shape: tuple[int, ...]) -> Density:
+    """The same, with half the memory: the modes are no longer to be used."""
+    for part in _sections(len(modes)):
+        np.multiply(modes[part], gain[shells[part]], out=modes[part], casting="same_kind")
+    nz, ny, nx = grid_shape
+    lines = torch.from_numpy(modes)
+    for part in _sections(lines.shape[2]):
+        lines[:, :, part] = torch.fft.ifft2(lines[:, :, part], dim=(0, 1))
+    density = torch.empty((nz, ny, nx), dtype=lines.real.dtype)
+    for part in _sections(nz):
+        density[part] = torch.fft.irfft(lines[part], n=nx)
+    return density.numpy()
 
 
 def _sections(n: int) -> Iterator[slice]:
