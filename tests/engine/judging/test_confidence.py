@@ -72,7 +72,7 @@ def test_with_finer_voxels_the_same_places_are_doubtful(demo):
     middles = {place: tuple(3 * along + 1 for along in place) for place in known}
     both = [(known[place], found[middle]) for place, middle in middles.items() if middle in found]
     assert len(both) > 0.8 * len(known)
-    assert np.abs(np.subtract(*np.transpose(both))).mean() < 0.05
+    assert np.abs(np.subtract(*np.transpose(both))).mean() < 1e-3
 
 
 def test_the_witness_and_a_lack_of_a_partner_lower_it(demo):
