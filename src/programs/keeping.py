@@ -173,6 +173,8 @@ class _Keeper:
 
     def pass_on_notes(self) -> None:
         """What the recipe has chosen."""
+        if self._training.notes:  # a stage begins, whose arrays have other sizes
+            give_freed_memory_back()
         for note in self._training.notes:
             self._reporter.note(note)
         self._training.notes.clear()
@@ -316,6 +318,7 @@ class _Keeper:
         with self._reporter.doing_without("The maps of the motion and the report"):
             give_freed_memory_back()
             measured = self._history.measured_of_best()
+            give_freed_memory_back()
             if measured is not None:
                 witness = self._content["witness"]
                 confidence = self._history.confidence_at_points()

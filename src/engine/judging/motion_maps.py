@@ -94,12 +94,14 @@ def residual(generated: np.ndarray, target: np.ndarray, blur: float) -> NDArray[
     if not occupied.any():
         return left
     box = bounding_box(occupied, math.ceil(REACH_OF_BLUR * blur))  # no work on empty space
-    coarse = gaussian_blur(torch.from_numpy(np.asarray(generated[box], np.float32)), blur).numpy()
+    coarse = gaussian_blur(torch.tensor(generated[box], dtype=torch.float32), blur).numpy()
     power = sum(float(np.square(section, dtype=np.float64).sum()) for section in coarse)
     product = sum(
         float(np.multiply(section, wanted, dtype=np.float64).sum()) for section, wanted in zip(coarse, target[box])
     )
-    left[box] = target[box] - np.float32(product / power if power > 0 else 0.0) * coarse
+    coarse *= np.float32(product / power if power > 0 else 0.0)
+    left[box] = target[box]
+    left[box] -= coarse
     return left
 
 
