@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..engine.training.recipe import AutoTraining
     from ..engine.training.training import Training
 
+_LARGE_BOX = 1 << 24  # voxels; in smaller ones taking memory anew costs more time than it spares memory
 _SAID_SHARE = 5e-5  # of the mass outside the box; less would be said as 0.00 %
 
 
@@ -173,8 +174,8 @@ class _Keeper:
 
     def pass_on_notes(self) -> None:
         """What the recipe has chosen."""
-        if self._training.notes:  # a stage begins, whose arrays have other sizes
-            give_freed_memory_back()
+        if self._training.notes and self._history.compared.initial.density.size > _LARGE_BOX:
+            give_freed_memory_back()  # a stage begins, whose arrays have other sizes
         for note in self._training.notes:
             self._reporter.note(note)
         self._training.notes.clear()
