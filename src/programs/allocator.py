@@ -8,7 +8,7 @@ import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt
-_LARGEST = 1 << 30  # bytes, of a piece that is kept to be used again
+_LARGEST = 1 << 29  # bytes; the few arrays that are as large, whole boxes of 512³ voxels, are given back
 _SET_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 

@@ -13,6 +13,7 @@ from ..engine.errors import is_of_memory
 from ..engine.maps.density_map import DensityMap, voxel_side
 from ..engine.maps.preparation import above_level, prepare
 from ..engine.options.training import TrainingOptions
+from .allocator import give_freed_memory_back
 from .history import Compared
 from .pair import Pair
 from .progress import Reporter
@@ -64,6 +65,7 @@ def begin(
     initial, target, options, blur = seen[:4]
     _tell_of_the_blur(initial, target, options, blur, reporter)
     symmetry = _symmetry_of(initial, target, options, reporter)
+    give_freed_memory_back()  # what these have looked at
     given = Given(seen, symmetry, held_out, field, pair.segments, state)
     ranks = ranks or ALONE
     training = first_step(ranks.from_first(given), device, reporter, ranks)

@@ -73,8 +73,7 @@ def conclude(
     initial, target, target_level, blur, comparison = compared[:5]
     nearest = nearest_points(comparison.support, initial.grid_shape, initial.voxel_size)
     with reporter.doing_without("The maps of the motion"):
-        maps = motion_maps(initial, target, target_level, nearest, measured, blur)
-        write_motion_maps(run.path, maps)
+        write_motion_maps(run.path, motion_maps(initial, target, target_level, nearest, measured, blur))
     if witness is not None:
         from ..engine.judging.witness import doubt_at
 
@@ -105,15 +104,16 @@ def conclude(
 
 
 def write_domains(
-    run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured, nearest: NDArray[np.int64]
+    run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured, nearest: NDArray[np.int32]
 ) -> None:
     """Find the rigid domains of the flow that was measured, and write both files; `nearest`: see `nearest_points`."""
+    from ..engine.judging.motion_maps import spread_over
     from ..engine.judging.rigid_domains import rigid_domains
     from ..engine.maps.mrc_file import write_map
 
     support, size = comparison.support, initial.voxel_size
     found = rigid_domains(support, measured.displacement, comparison.weights, size, initial.origin)
-    write_map(run / LABELS_FILE, initial.with_density(np.where(nearest < 0, 0, found.labels[nearest] + 1)))
+    write_map(run / LABELS_FILE, spread_over(initial, nearest, found.labels + 1.0))
     write_rows(run / DOMAINS_FILE, rows_of(found))
 
 

@@ -79,6 +79,7 @@ class History:
     def take(self, field: Field, step: int, seconds: float, loss: float, weights: str) -> None:
         """Measure a checkpoint whose weights lie in the file `weights`, and bring the two files up to date."""
         with self._reporter.doing_without("The measures of a checkpoint"):
+            self._last = None  # its map would lie beside the one to come
             measured = self.compared.comparison.measure(field, step, seconds, loss)
             # The last checkpoint is saved once more at the end.
             self.rows = [*(row for row in self.rows if row.step != step), measured.measures]
@@ -183,10 +184,14 @@ class History:
     def measured_of_best(self) -> Measured | None:
         """What was measured of the best checkpoint, measured anew if it is not the last one."""
         best = self.best()
-        if best is None or (self._last is not None and self._last.measures.step == best["step"]):
+        if best is None:
+            return None
+        if self._last is not None and self._last.measures.step == best["step"]:
             return self._last
+        self._last = None
         row = next(row for row in self.rows if row.step == best["step"])
-        return self.compared.comparison.measure(self._field(best["weights"]), row.step, row.seconds, row.loss)
+        self._last = self.compared.comparison.measure(self._field(best["weights"]), row.step, row.seconds, row.loss)
+        return self._last
 
     def _field(self, weights: str) -> Field:
         from ..engine.flow.checkpoint import load_weights

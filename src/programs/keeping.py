@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..engine.training.recipe import AutoTraining
     from ..engine.training.training import Training
 
+_LARGE_BOX = 1 << 24  # voxels; in smaller ones taking memory anew costs more time than it spares memory
 _SAID_SHARE = 5e-5  # of the mass outside the box; less would be said as 0.00 %
 
 
@@ -178,6 +179,8 @@ class _Keeper:
 
     def pass_on_notes(self) -> None:
         """What the recipe has chosen."""
+        if self._training.notes and self._history.compared.initial.density.size > _LARGE_BOX:
+            give_freed_memory_back()  # a stage begins, whose arrays have other sizes
         for note in self._training.notes:
             self._reporter.note(note)
         self._training.notes.clear()
@@ -321,6 +324,7 @@ class _Keeper:
         with self._reporter.doing_without("The maps of the motion and the report"):
             give_freed_memory_back()
             measured = self._history.measured_of_best()
+            give_freed_memory_back()
             if measured is not None:
                 witness = self._content["witness"]
                 confidence = self._history.confidence_at_points()

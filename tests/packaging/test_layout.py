@@ -34,7 +34,7 @@ WITHOUT_TORCH = (
         "maps.mrc_file",
         "maps.preparation",
     ),
-    *("maps.components", "maps.inspection"),
+    *("maps.bounding_box", "maps.components", "maps.inspection"),
 )
 MOST_LINES = 400
 

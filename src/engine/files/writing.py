@@ -12,7 +12,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Where Windows says that another program holds a file open (winerror 5, 32), that may pass: a virus scanner looks at
@@ -20,12 +20,12 @@ from pathlib import Path
 _SECONDS_BETWEEN_TRIES = (0.05, 0.1, 0.2, 0.3, 0.4)
 
 
-def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
+def write_atomically(path: Path, content: bytes | Sequence[bytes | memoryview], durable: bool = True) -> None:
     """Write a file so that at any moment its name gives the old content or the new one, whole.
 
     Args:
         path: the file.
-        content: all of it.
+        content: all of it, or its parts one after the other.
         durable: hold out against a power cut too, which takes some hundredths of a second.
     Raises:
         OSError: it cannot be written, said of `path`; the old file is untouched, and nothing is left beside it.
@@ -36,7 +36,8 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
         with beside.open("xb") as file:
             made = True
             _take_permissions(file.fileno(), path)
-            file.write(content)
+            for part in [content] if isinstance(content, bytes) else content:
+                file.write(part)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())

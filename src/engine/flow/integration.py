@@ -122,9 +122,10 @@ def follow(field: Field, points: Tensor, n_steps: int, integrator: str | None = 
 
 def _follow_in_parts(field: Field, points: Tensor, n_steps: int, sparing: bool) -> Tensor:
     """`follow`, what it needs for the way back being computed twice where there are many points, or to be sparing."""
-    at_once = _POINTS_AT_ONCE_ON_CPU if sparing else _POINTS_AT_ONCE
-    parts = points.split(len(points) if field.of_all_points else at_once)
-    if (len(parts) <= _PARTS_KEPT and not sparing) or not torch.is_grad_enabled():
+    is_alone = not torch.is_grad_enabled()  # there is no way back
+    few = sparing or (is_alone and points.device.type == "cpu")
+    parts = points.split(len(points) if field.of_all_points else _POINTS_AT_ONCE_ON_CPU if few else _POINTS_AT_ONCE)
+    if (len(parts) <= _PARTS_KEPT and not sparing) or is_alone:
         return torch.cat([follow(field, part, n_steps) for part in parts])
     return torch.cat([checkpoint(follow, field, part, n_steps, use_reentrant=False) for part in parts])
 

@@ -46,15 +46,15 @@ class Membership:
             total = torch.zeros(len(points), dtype=weight.dtype, device=weight.device).index_add_(0, row, weight)
             weight = weight / total[row]
             order = domain.argsort(stable=True)
-            self.lists = domain, _offsets(row, len(points)), weight
-            self._back = row[order], _offsets(domain, len(centres)), weight[order]
+            self.lists = domain.int(), _offsets(row, len(points)), weight
+            self._back = row[order].int(), _offsets(domain, len(centres)), weight[order]
 
     def blended(self, of_domains: Tensor) -> Tensor:
         """Σ_k w_k(x) y_k, (k, m) → (n, m); differentiable."""
         return _Blend.apply(of_domains, self.lists, self._back)
 
 
-Lists = tuple[Tensor, Tensor, Tensor]  # of each sum in turn: the rows, where its own begin, their weights
+Lists = tuple[Tensor, Tensor, Tensor]  # of each sum in turn: the rows, where its own begin (int32), their weights
 
 
 class _Blend(torch.autograd.Function):
@@ -78,4 +78,4 @@ def _summed(values: Tensor, lists: Lists) -> Tensor:
 def _offsets(owners: Tensor, n: int) -> Tensor:
     """Where the entries of 0, 1, …, n - 1 begin once they are in order, (n,)."""
     counts = torch.bincount(owners, minlength=n)
-    return counts.cumsum(0) - counts
+    return (counts.cumsum(0) - counts).int()

@@ -25,6 +25,7 @@ from .symmetry import generators
 from .symmetry_axes import Coarse, coarse_copy
 
 _FINEST_BLUR = 0.8  # voxels: what interpolation then loses is next to nothing
+_VOXELS_OF_BLUR = 4  # for one standard deviation, at least, where voxels are taken together
 _BLURS = (1 / 8, 1 / 16)  # of the molecule's radius: for finding, and for the motions of domains
 _OUTLINE = 0.25  # of a blurred map's highest value: what is above is the molecule
 _N_POINTS, _N_POINTS_TO_FIT = 12000, 1500
@@ -105,8 +106,12 @@ class LookedAt:
         reach = math.ceil(3 * blurs[0])
         self._corner = (places.amin(0).long() - reach).clamp(min=0).double()
         first, last = self._corner.long().tolist(), (places.amax(0).long() + reach + 1).tolist()
-        part = whole[tuple(slice(a, b) for a, b in zip(first, last))]
-        self.details = [gaussian_blur(part, blur) for blur in blurs]
+        part = density[tuple(slice(a, b) for a, b in zip(first, last))]
+        self._bins = [max(1, int(blur / _VOXELS_OF_BLUR)) for blur in blurs]  # of each detail
+        self.details = [
+            gaussian_blur(torch.from_numpy(bin_density(part, binned)), blur / binned)
+            for blur, binned in zip(blurs, self._bins)
+        ]
         self.spreads = [float(each.std()) for each in self.details]
         self._noise = self._noise_outside(whole, inside, blurs)
 
@@ -126,7 +131,8 @@ class LookedAt:
 
     def at(self, detail: int, points: Tensor) -> Tensor:
         """The density at positions, (n, 3) → (n,)."""
-        return sample(self.details[detail], points - self._corner)
+        places = (points - self._corner + 0.5) / self._bins[detail] - 0.5
+        return sample(self.details[detail], places)
 
     def differences(self, detail: int, rotations: Tensor, centre: Tensor, n_points: int = _N_POINTS) -> Tensor:
         """The turned map less the map, at points of the molecule; (g, 3, 3) about (3,) or (g, 3) → (g, n)."""

@@ -27,7 +27,7 @@ from ..transport.distance import TransportDistance
 from .equal_terms import on_equal_terms
 from .measures import Measures
 
-_POINTS_AT_ONCE = 1 << 20
+_POINTS_AT_ONCE = 1 << 18
 _FSC_THRESHOLD = 0.5  # against another map
 
 
@@ -120,10 +120,7 @@ class Comparison:
         side = max(self._grid_shape)  # voxels
         moved, change = deformation(field, (self._places + 0.5) / side, self._size)
         carried = self._places + moved * side
-        density = torch.zeros(self._grid_shape, device=carried.device)
-        for part in torch.arange(len(carried), device=carried.device).split(_POINTS_AT_ONCE):
-            density += deposit(carried[part], self._masses[part], self._grid_shape)
-        generated = density.cpu().numpy()
+        generated = self._deposited(carried)
         total = float(self.weights.sum(dtype=np.float64))
         outside = 1 - float(generated.sum(dtype=np.float64)) / total
         part, *alike = on_equal_terms(generated, self.target_density, self._size)
@@ -149,6 +146,22 @@ class Comparison:
         )
         displacement = moved.cpu().double().numpy() * (side * np.array(self._size))
         return Measured(measures, frequencies, fsc, generated, displacement, volume_change, strain)
+
+    def _deposited(self, carried: torch.Tensor) -> NDArray[np.float32]:
+        """The generated map; (n, 3) voxels → (nz, ny, nx)."""
+        whole = np.zeros(self._grid_shape, np.float32)
+        inside = carried.nan_to_num(0).clamp(-1, max(self._grid_shape)).floor().long()
+        lowest, highest = inside.amin(0).clamp(min=0).tolist(), inside.amax(0).tolist()
+        box = tuple(slice(a, min(b + 2, n)) for a, b, n in zip(lowest, highest, self._grid_shape))
+        nz, ny, nx = (max(0, along.stop - along.start) for along in box)
+        if nz * ny * nx == 0:  # all have left the box
+            return whole
+        corner = torch.tensor(lowest).to(carried)  # places less whole numbers keep all their digits
+        density = torch.zeros((nz, ny, nx), device=carried.device)
+        for points, masses in zip(carried.split(_POINTS_AT_ONCE), self._masses.split(_POINTS_AT_ONCE)):
+            density += deposit(points - corner, masses, (nz, ny, nx))
+        whole[box] = density.cpu().numpy()
+        return whole
 
     def _on_held_out(self, part: tuple[slice, ...], generated: np.ndarray, target: np.ndarray) -> float:
         if self._held_out is None or not self._held_out.any():

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ..maps.components import connected_components, distance_from
 from ..maps.density_map import DensityMap, voxel_side
 from ..maps.gaussian_blur import gaussian_blur
+from ..maps.preparation import bin_density
 from ..maps.sampling import sample
 from .comparison import Comparison, Measured
 from .equal_terms import on_equal_terms
@@ -31,6 +32,7 @@ from .witness import doubt_at
 
 _BALL = 4.0  # Å, standard deviation of the Gaussian under which maps are compared: 20 residues or so
 _REACH = 4.0  # standard deviations
+_VOXEL = 1.5  # Å, which are more than fine enough under it
 _USUAL = 0.75  # quantile, by mass, of the local correlations
 _FITS, _FITS_NOT = 0.97, 0.8  # of the usual one
 _KEEPS_SHAPE, _LOSES_SHAPE = 0.3, 0.8  # strain
@@ -50,16 +52,7 @@ def confidence(
         initial: the map whose points are carried.
         witness: what docked pieces say of that flow, see `Witness.to_dict`.
     """
-    size = np.array(initial.voxel_size)
-    part, *alike = on_equal_terms(measured.generated, comparison.target_density, initial.voxel_size)
-    sigma = _BALL / voxel_side(initial.voxel_size)
-    around = math.ceil(_REACH * sigma)  # what lies farther from all mass is next to nothing
-    a, b = (torch.from_numpy(np.pad(density, around)) for density in alike)
-    both, of_a, of_b = (gaussian_blur(product, sigma) for product in (a * b, a * a, b * b))
-    floor = 1e-4 * float(torch.maximum(of_a, of_b).max())
-    local = both / (of_a.clamp(min=floor) * of_b.clamp(min=floor)).sqrt()
-    ends = comparison.support + measured.displacement / size - [along.start - around for along in part]
-    fits = sample(local, torch.from_numpy(ends)).numpy()
+    fits = _local_fits(comparison, measured, initial)
     usual = _quantile(fits, comparison.weights.astype(np.float64), _USUAL)
     found = np.minimum(
         _between(fits / max(usual, 1e-6), _FITS_NOT, _FITS), _between(-measured.strain, -_LOSES_SHAPE, -_KEEPS_SHAPE)
@@ -69,6 +62,26 @@ def confidence(
         found = np.where(doubt_at(witness, comparison.support, initial) > 0, np.minimum(found, _DOUBTED), found)
     found[comparison.weights == 0] = 0
     return found
+
+
+def _local_fits(comparison: Comparison, measured: Measured, initial: DensityMap) -> NDArray[np.float64]:
+    """The local correlation of both maps where the flow takes each point, (n,)."""
+    part, *alike = on_equal_terms(measured.generated, comparison.target_density, initial.voxel_size)
+    side = voxel_side(initial.voxel_size)
+    binned = max(1, int(_VOXEL / side))  # of the products, which are smoothed over more
+    sigma = _BALL / (binned * side)
+    around = math.ceil(_REACH * sigma)  # what lies farther from all mass is next to nothing
+
+    def smoothed(a: NDArray[np.floating], b: NDArray[np.floating]) -> torch.Tensor:
+        return gaussian_blur(torch.from_numpy(np.pad(bin_density(a * b, binned), around)), sigma)
+
+    a, b = alike
+    of_a, of_b, both = smoothed(a, a), smoothed(b, b), smoothed(a, b)
+    floor = 1e-4 * float(torch.maximum(of_a, of_b).max())
+    local = both / (of_a.clamp(min=floor) * of_b.clamp(min=floor)).sqrt()
+    ends = comparison.support + measured.displacement / initial.voxel_size - [along.start for along in part]
+    places = (ends + 0.5) / binned - 0.5 + around
+    return np.asarray(sample(local, torch.from_numpy(places)).double().numpy())
 
 
 def doubtful_share(found: NDArray[np.float64], weights: np.ndarray) -> float:
@@ -88,14 +101,9 @@ def summary(found: NDArray[np.float64], comparison: Comparison, initial: Density
         step, doubtful, and regions, each with place (x, y, z in Å in the frame of the map), share and confidence.
     """
     masses = comparison.weights.astype(np.float64) / comparison.weights.sum(dtype=np.float64)
-    doubtful = np.zeros(initial.grid_shape, bool)
     points = np.flatnonzero(found < BELIEVED)
-    doubtful[tuple(comparison.support[points].T)] = True
-    voxels, of_voxels = connected_components(distance_from(doubtful, initial.voxel_size, _NEXT) <= _NEXT)
-    labels = np.zeros(initial.grid_shape, np.int64)
-    labels[tuple(voxels.T)] = of_voxels
-    parts = labels[tuple(comparison.support[points].T)]
-    shares = np.bincount(parts, weights=masses[points])
+    parts = _regions(comparison.support[points], initial.voxel_size)
+    shares = np.bincount(parts, weights=masses[points]).astype(np.float64)
     regions = []
     for part in np.argsort(-shares, kind="stable")[:_MOST_REGIONS]:
         own, share = points[parts == part], float(shares[part])
@@ -107,6 +115,20 @@ def summary(found: NDArray[np.float64], comparison: Comparison, initial: Density
             {"place": [round(float(x), 1) for x in place[::-1]], "share": round(share, 4), "confidence": round(mean, 2)}
         )
     return {"step": step, "doubtful": round(doubtful_share(found, comparison.weights), 4), "regions": regions}
+
+
+def _regions(voxels: NDArray[np.int64], voxel_size: tuple[float, float, float]) -> NDArray[np.int64]:
+    """Which region each voxel, (n, 3), lies in, (n,)."""
+    if len(voxels) == 0:
+        return np.empty(0, np.int64)
+    around = math.ceil(_NEXT / min(voxel_size))
+    corner = voxels.min(0) - around
+    doubtful = np.zeros(voxels.max(0) + around + 1 - corner, bool)
+    doubtful[tuple((voxels - corner).T)] = True
+    near, of_near = connected_components(distance_from(doubtful, voxel_size, _NEXT) <= _NEXT)
+    labels = np.zeros(doubtful.shape, np.int32)
+    labels[tuple(near.T)] = of_near
+    return labels[tuple((voxels - corner).T)]
 
 
 def _between(values: NDArray[np.float64], none: float, full: float) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..maps.bounding_box import bounding_box
 from ..maps.low_pass import SIGMA_OF_RESOLUTION
-from ..maps.shells import filtered_by_shells, modes_of, shell_numbers, sums_over_shells
+from ..maps.shells import filtered_in_place, modes_of, power_of_shells, shell_numbers
 
 _FINEST = 3.0  # Å
 _FAINTEST = 1e-12  # of the strongest shell
@@ -23,32 +23,33 @@ _SOME_MASS = 0.02  # of the generated map's maximum
 _ROUND = 4  # voxels round both, so that what filters spread over one face does not come in by the other
 
 Array = NDArray[np.float64]
+Density = NDArray[np.floating]
 
 
 def on_equal_terms(
     generated: np.ndarray, target: np.ndarray, voxel_size: tuple[float, float, float]
-) -> tuple[tuple[slice, slice, slice], Array, Array]:
+) -> tuple[tuple[slice, slice, slice], Density, Density]:
     """Both maps with the lower of their amplitudes in each shell, and zero where neither has mass.
 
     Args:
         generated, target: (nz, ny, nx), above their levels, of any scale.
         voxel_size: (z, y, x), Å.
     Returns:
-        The part of the box that holds all mass; both maps in this part, in units of the target.
+        The part of the box that holds all mass; both maps in this part, float32, in units of their mass.
     """
     either = (generated > _SOME_MASS * generated.max()) | (target > 0)
     part = bounding_box(either, _ROUND)
-    mass = float(generated.sum(dtype=np.float64))
-    if mass <= 0:
-        return part, np.zeros(target[part].shape), target[part].astype(np.float64)
-    scale = float(target.sum(dtype=np.float64)) / mass
-    modes = modes_of(generated[part].astype(np.float64) * scale), modes_of(target[part])
+    masses = [float(each.sum(dtype=np.float64)) for each in (generated, target)]
     shape = target[part].shape
+    if masses[0] <= 0:
+        return part, np.zeros(shape, np.float32), np.asarray(target[part] / masses[1], np.float32)
     shells = shell_numbers(shape, voxel_size)
-    amplitudes = [np.sqrt(sums_over_shells(np.abs(each) ** 2, shells)) for each in modes]
+    # In single precision, which suffices for a correlation; in units of the mass no square over- or underflows.
+    modes = [modes_of(each[part], mass) for each, mass in zip((generated, target), masses)]
+    amplitudes = [np.sqrt(power_of_shells(each, shells)) for each in modes]
     lower = np.minimum(*amplitudes) * _low_pass(len(amplitudes[0]), shape, voxel_size)
     gains = [lower / np.maximum(amplitude, _FAINTEST * amplitude.max()) for amplitude in amplitudes]
-    a, b = (filtered_by_shells(of_one, gain, shells, shape) for of_one, gain in zip(modes, gains))
+    b, a = (filtered_in_place(modes.pop(), gains.pop(), shells, shape) for _ in range(2))
     a[~either[part]] = b[~either[part]] = 0
     return part, a, b
 

@@ -14,8 +14,8 @@ the generated map is blurred to the target's resolution first, and s is the scal
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,62 +29,55 @@ from ..maps.preparation import above_level
 from .comparison import Measured
 
 _REACH = 3  # voxels
-_REACH_OF_BLUR = 6.0  # standard deviations; beyond, a Gaussian has fallen to 1e-8
-
-
-class MotionMaps(NamedTuple):
-    """All on the grid of the initial map."""
-
-    displacement: DensityMap  # Å
-    volume_change: DensityMap
-    strain: DensityMap
-    residual: DensityMap  # units of the target
+REACH_OF_BLUR = 6.0  # standard deviations; beyond, a Gaussian has fallen to 1e-8
 
 
 def motion_maps(
     initial: DensityMap,
     target: DensityMap,
     target_level: float,
-    nearest: NDArray[np.int64],
+    nearest: NDArray[np.int32],
     measured: Measured,
     blur: float = 0.0,
-) -> MotionMaps:
-    """Make the maps from what was measured at one checkpoint.
+) -> Iterator[tuple[str, DensityMap]]:
+    """Make the maps from what was measured at one checkpoint, one at a time, since a large one takes much memory.
 
     Args:
         initial, target, target_level, blur: as given to `Comparison`.
         nearest: what `nearest_points` makes of that comparison's points.
         measured: what it measured.
+    Yields:
+        name and map, on the grid of the initial map.
     """
 
-    def spread(values: NDArray[np.float64], elsewhere: float) -> DensityMap:
-        return spread_over(initial, nearest, values, elsewhere)
-
+    ways = np.sqrt((measured.displacement**2).sum(axis=1))
+    yield "displacement", spread_over(initial, nearest, ways)
+    yield "volume_change", spread_over(initial, nearest, measured.volume_change, 1)
+    yield "strain", spread_over(initial, nearest, measured.strain)
     unexplained = residual(measured.generated, above_level(target, target_level), blur / voxel_side(initial.voxel_size))
-    return MotionMaps(
-        displacement=spread(np.sqrt((measured.displacement**2).sum(axis=1)), 0),
-        volume_change=spread(measured.volume_change, 1),
-        strain=spread(measured.strain, 0),
-        residual=initial.with_density(unexplained),
-    )
+    yield "residual", initial.with_density(unexplained)
 
 
 def spread_over(
-    initial: DensityMap, nearest: NDArray[np.int64], values: NDArray[np.float64], elsewhere: float = 0.0
+    initial: DensityMap, nearest: NDArray[np.int32], values: NDArray[np.float64], elsewhere: float = 0.0
 ) -> DensityMap:
     """A map of what is known at points, (n,), and near them; `nearest` as `nearest_points` gives it."""
-    return initial.with_density(np.where(nearest < 0, elsewhere, values[nearest]))
+    density = np.full(initial.grid_shape, elsewhere, np.float32)
+    there = nearest >= 0
+    density[there] = values[nearest[there]]
+    return initial.with_density(density)
 
 
-def write_motion_maps(directory: Path, maps: MotionMaps) -> list[str]:
+def write_motion_maps(directory: Path, maps: Iterable[tuple[str, DensityMap]]) -> list[str]:
     """Write the four files, in the place of earlier ones; returns their names.
 
     Raises:
         InputError: one cannot be written.
     """
-    names = [f"{name}.mrc" for name in MotionMaps._fields]
-    for name, density_map in zip(names, maps):
-        write_map(directory / name, density_map)
+    names = []
+    for name, density_map in maps:
+        names.append(f"{name}.mrc")
+        write_map(directory / names[-1], density_map)
     return names
 
 
@@ -100,17 +93,21 @@ def residual(generated: np.ndarray, target: np.ndarray, blur: float) -> NDArray[
     left = np.zeros(target.shape, np.float32)
     if not occupied.any():
         return left
-    box = bounding_box(occupied, math.ceil(_REACH_OF_BLUR * blur))  # no work on empty space
-    coarse = gaussian_blur(torch.from_numpy(np.asarray(generated[box], np.float32)), blur).double().numpy()
-    power = float((coarse**2).sum())
-    scale = float((coarse * target[box]).sum()) / power if power > 0 else 0.0
-    left[box] = target[box] - scale * coarse
+    box = bounding_box(occupied, math.ceil(REACH_OF_BLUR * blur))  # no work on empty space
+    coarse = gaussian_blur(torch.tensor(generated[box], dtype=torch.float32), blur).numpy()
+    power = sum(float(np.square(section, dtype=np.float64).sum()) for section in coarse)
+    product = sum(
+        float(np.multiply(section, wanted, dtype=np.float64).sum()) for section, wanted in zip(coarse, target[box])
+    )
+    coarse *= np.float32(product / power if power > 0 else 0.0)
+    left[box] = target[box]
+    left[box] -= coarse
     return left
 
 
 def nearest_points(
     support: NDArray[np.int64], grid_shape: tuple[int, int, int], voxel_size: tuple[float, float, float]
-) -> NDArray[np.int64]:
+) -> NDArray[np.int32]:
     """For each voxel the index of the nearest point within three voxels of the longest side, -1 where there is none.
 
     Args:
@@ -126,14 +123,18 @@ def nearest_points(
     offsets = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in most], indexing="ij"), axis=-1).reshape(-1, 3)
     distances = np.sqrt(((offsets * size) ** 2).sum(axis=1))
     order = np.argsort(distances, kind="stable")
-    padded = np.array(grid_shape) + 2 * most
+    corner, end = support.min(0) - most, support.max(0) + 1 + most
+    padded = end - corner
     strides = np.array([padded[1] * padded[2], padded[2], 1])
-    places = (support + most) @ strides
-    points = np.arange(len(support))
-    nearest = np.full(int(padded.prod()), -1, dtype=np.int64)
+    places = (support - corner) @ strides
+    points = np.arange(len(support), dtype=np.int32)
+    near = np.full(int(padded.prod()), -1, dtype=np.int32)
     for step in offsets[order[distances[order] <= reach + 1e-6]] @ strides:  # the nearest come first and stay
         at = places + step
-        free = nearest[at] < 0
-        nearest[at[free]] = points[free]
-    inner = tuple(slice(n, n + length) for n, length in zip(most, grid_shape))
-    return np.ascontiguousarray(nearest.reshape(padded)[inner])
+        free = near[at] < 0
+        near[at[free]] = points[free]
+    nearest = np.full(grid_shape, -1, dtype=np.int32)
+    low, high = np.maximum(corner, 0), np.minimum(end, grid_shape)
+    inside = tuple(slice(a, b) for a, b in zip(low - corner, high - corner))
+    nearest[tuple(slice(a, b) for a, b in zip(low, high))] = near.reshape(padded)[inside]
+    return nearest

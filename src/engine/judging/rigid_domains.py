@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -27,12 +28,14 @@ _LEAST_SHARE = 0.05  # of the mass; a smaller group goes with the neighbour whos
 _PIECE = 1000.0  # Å³
 _FEWEST_PIECES, _MOST_PIECES = 20, 800
 _ROUNDS = 10  # of k-means
+_AT_ONCE = 1 << 20  # distances, or pairs of neighbours
 _FOR_CENTRES = 50_000  # points suffice to place the centres of pieces
 _ROUNDS_AT_BORDERS = 3
 _NEIGHBOURS = 5.0  # Å; a map above its level has gaps between helices
 _HINGE = 5.5  # Å from the axis: Hayward & Lee, J. Mol. Graph. Model. 21 (2002) 181, call such an axis a hinge
 
 Labels = NDArray[np.int64]
+Pairs = NDArray[np.int32]  # many
 
 
 class RigidDomain(NamedTuple):
@@ -160,7 +163,7 @@ def _pieces(positions: Array, n_pieces: int) -> Labels:
 
 
 def _nearest(positions: Array, centres: Array) -> Labels:
-    at_once = max(1, (1 << 24) // len(centres))
+    at_once = max(1, _AT_ONCE // len(centres))
     squares = (centres**2).sum(1)
     parts = [
         (squares - 2 * positions[i : i + at_once] @ centres.T).argmin(1) for i in range(0, len(positions), at_once)
@@ -174,26 +177,31 @@ def _members(piece: Labels, n_pieces: int) -> list[Labels]:
     return np.split(order, np.cumsum(np.bincount(piece, minlength=n_pieces))[:-1])
 
 
-def _neighbours(support: NDArray[np.int64], voxel_size: tuple[float, float, float]) -> Labels:
+def _neighbours(support: NDArray[np.int64], voxel_size: tuple[float, float, float]) -> Pairs:
     """(m, 2): points that lie within a few Å of each other along one of the axes."""
     low = support.min(0)
-    grid = np.full(support.max(0) - low + 1, -1)
+    grid = np.full(support.max(0) - low + 1, -1, np.int32)
     grid[tuple((support - low).T)] = np.arange(len(support))
     pairs = []
     for axis, size in enumerate(voxel_size):
-        n = grid.shape[axis]
+        n, lines = grid.shape[axis], np.moveaxis(grid, axis, 0)
         for reach in range(1, min(n, max(2, round(_NEIGHBOURS / size) + 1))):
-            a, b = (grid.take(np.arange(i, n - reach + i), axis=axis).ravel() for i in (0, reach))
+            a, b = lines[: n - reach], lines[reach:]
             both = (a >= 0) & (b >= 0)
             pairs.append(np.stack((a[both], b[both]), axis=1))
-    found: Labels = np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
+    found: Pairs = np.concatenate(pairs) if pairs else np.empty((0, 2), np.int32)
     return found
 
 
-def _touching(labels: Labels, pairs: Labels, n: int) -> NDArray[np.bool_]:
+def _parts_of(pairs: Pairs) -> Iterator[Pairs]:
+    return (pairs[first : first + _AT_ONCE] for first in range(0, max(1, len(pairs)), _AT_ONCE))
+
+
+def _touching(labels: Labels, pairs: Pairs, n: int) -> NDArray[np.bool_]:
     """(n, n): whether two labels have points that are neighbours."""
     touching = np.zeros((n, n), bool)
-    touching[tuple(labels[pairs].T)] = True
+    for part in _parts_of(pairs):
+        touching[tuple(labels[part].T)] = True
     return touching | touching.T
 
 
@@ -250,7 +258,7 @@ def _by_mass(labels: Labels, mass: Array) -> Labels:
     return rank[labels]
 
 
-def _settled(labels: Labels, piece: Labels, pairs: Labels, before: Array, after: Array, mass: Array) -> Labels:
+def _settled(labels: Labels, piece: Labels, pairs: Pairs, before: Array, after: Array, mass: Array) -> Labels:
     """The labels with the points of pieces at a border given to the domain there whose motion is theirs.
 
     What a motion leaves of a point is taken in the mean with its neighbours: near an axis two motions differ little,
@@ -274,7 +282,7 @@ def _settled(labels: Labels, piece: Labels, pairs: Labels, before: Array, after:
     return np.asarray(left.argmin(1), np.int64)
 
 
-def _described(labels: Labels, pairs: Labels, before: Array, after: Array, mass: Array) -> list[RigidDomain]:
+def _described(labels: Labels, pairs: Pairs, before: Array, after: Array, mass: Array) -> list[RigidDomain]:
     domains: list[RigidDomain] = []
     for k in range(int(labels.max()) + 1):
         own = labels == k
@@ -286,11 +294,12 @@ def _described(labels: Labels, pairs: Labels, before: Array, after: Array, mass:
         if domains:  # as the largest sees it: its own motion undone afterwards
             first = domains[0]
             seen = (first.rotation.T @ rotation, first.rotation.T @ (translation - first.translation))
-            a, b = pairs[(np.sort(labels[pairs], axis=1) == (0, k)).all(1)].T
+            near = [part[(np.sort(labels[part], axis=1) == (0, k)).all(1)] for part in _parts_of(pairs)]
+            a, b = np.concatenate(near).T
             border = (before[a] + before[b]) / 2
         screw = screw_of(*seen, centre)
-        near = border[screw.distances(border) <= _HINGE]
-        hinge = near.mean(0) if len(near) else None
+        close = border[screw.distances(border) <= _HINGE]
+        hinge = close.mean(0) if len(close) else None
         if hinge is not None:
             screw = screw_of(*seen, hinge)  # the same axis, given where people look for it
         misfit = math.sqrt(left / group.mass)

@@ -39,6 +39,7 @@ _FEWEST, _MOST = 8, 40  # pieces
 _BALL = 12.0  # Å, radius: 60 residues or so
 _FINE_VOXEL = 2.0  # Å, at least, where fits are compared
 _TURNS = 1200  # 15° apart
+_VOXELS_AT_ONCE = 1 << 13
 _POSES, _FINE_POSES = 5, 2  # of each piece, that are moved uphill in the coarse maps, and of these in the fine ones
 _BETTER = 0.15  # correlation by which another pose must fit better than the piece as a whole where the flow takes it
 _BETTER_THAN_BENT = 0.05  # and better than as the flow bends it: where domains meet, no rigid pose fits as well as that
@@ -113,7 +114,7 @@ def doubt_at(told: dict[str, Any], support: NDArray[np.int64], initial: DensityM
     voxels = (places - np.array(initial.origin)) / np.array(initial.voxel_size)
     values = np.array([max(piece["apart"], _ELSEWHERE) if piece["doubt"] else 0.0 for piece in pieces])
     nearest = np.empty(len(support), np.int64)
-    for rows in np.array_split(np.arange(len(support)), 1 + len(support) // 50_000):
+    for rows in np.array_split(np.arange(len(support)), 1 + len(support) // _VOXELS_AT_ONCE):
         nearest[rows] = ((support[rows, None] - voxels) ** 2).sum(2).argmin(1)
     return values[nearest]
 

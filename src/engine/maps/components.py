@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from .bounding_box import bounding_box
+
 
 def connected_components(occupied: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which voxels hang together face to face.
@@ -20,6 +22,8 @@ def connected_components(occupied: NDArray[np.bool_]) -> tuple[NDArray[np.int64]
     Returns:
         voxels (n, 3), (z, y, x) of each occupied voxel; parts (n,), numbered from 0 in the order of their first voxels.
     """
+    box = bounding_box(occupied, 0) if occupied.any() else (slice(0),) * 3
+    occupied = occupied[box]
     voxels: NDArray[np.int64] = np.argwhere(occupied)
     number = np.full(occupied.shape, -1, dtype=np.int64)
     number[occupied] = np.arange(len(voxels))
@@ -43,7 +47,7 @@ def connected_components(occupied: NDArray[np.bool_]) -> tuple[NDArray[np.int64]
             if np.array_equal(further, root):
                 break
             root = further
-    return voxels, np.unique(root, return_inverse=True)[1].reshape(-1)
+    return voxels + [along.start or 0 for along in box], np.unique(root, return_inverse=True)[1].reshape(-1)
 
 
 def distance_from(
@@ -61,7 +65,11 @@ def distance_from(
     Returns:
         (nz, ny, nx), Å; infinite beyond the reach.
     """
-    squared = np.where(occupied, np.float32(0), np.float32(np.inf))
+    whole = np.full(occupied.shape, np.inf, np.float32)
+    if not occupied.any():
+        return whole
+    box = bounding_box(occupied, math.floor(reach / min(voxel_size) + 1e-6))
+    squared = np.where(occupied[box], np.float32(0), np.float32(np.inf))
     for axis, size in enumerate(voxel_size):
         before, n = squared, squared.shape[axis]
         squared = before.copy()
@@ -72,7 +80,8 @@ def distance_from(
             np.minimum(squared[low], before[high] + step, out=squared[low])
             np.minimum(squared[high], before[low] + step, out=squared[high])
     distance = np.sqrt(squared)
-    return np.where(distance <= reach * (1 + 1e-6), distance, np.float32(np.inf))
+    whole[box] = np.where(distance <= reach * (1 + 1e-6), distance, np.float32(np.inf))
+    return whole
 
 
 def soft_edged(

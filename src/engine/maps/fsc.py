@@ -7,13 +7,16 @@ Re Σ A(k) B*(k) / √(Σ |A(k)|² Σ |B(k)|²): Harauz & van Heel, Optik 73 (19
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from ..errors import InputError
-from .shells import modes_of
+from .bounding_box import bounding_box
 
-_SECTIONS_AT_ONCE = 16  # of Fourier space, so that sums take no memory of their own
+_VOXELS_AT_ONCE = 1 << 18
+_LINES_KEPT, _MODES_AT_ONCE = 1 << 24, 1 << 19  # modes, so that Fourier space of a large box is never held whole
 
 
 def fourier_shell_correlation(
@@ -43,15 +46,11 @@ def fourier_shell_correlation(
     repeats[0] = 1
     if grid_shape[2] % 2 == 0:
         repeats[-1] = 1
-    modes_a, modes_b = modes_of(density_a), modes_of(density_b)
-
     sums = np.zeros((3, n_shells + 2))  # first the mean's, last that of all beyond
-    for first in range(0, grid_shape[0], _SECTIONS_AT_ONCE):
-        part = slice(first, first + _SECTIONS_AT_ONCE)
-        a, b = modes_a[part], modes_b[part]
+    for part, a, b in _modes_of_both(density_a, density_b):
         shells = np.minimum(_shell_numbers(grid_shape, voxel_size, longest_side, part), n_shells + 1).ravel()
         for total, values in zip(sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)):
-            total += np.bincount(shells, weights=(values * repeats).ravel(), minlength=len(total))
+            total += np.bincount(shells, weights=(values * repeats[part]).ravel(), minlength=len(total))
     cross, power_a, power_b = sums[:, 1:-1]
     norm = np.sqrt(power_a) * np.sqrt(power_b)  # the root of each: their product may overflow
     correlation = np.divide(cross, norm, out=np.zeros(n_shells), where=norm > 0)
@@ -93,9 +92,13 @@ def correlation(density_a: np.ndarray, density_b: np.ndarray) -> float:
         InputError: the maps differ in shape.
     """
     _check_shapes(density_a, density_b)
-    a, b = _float64(density_a).ravel(), _float64(density_b).ravel()
-    norm = math.sqrt(a @ a) * math.sqrt(b @ b)
-    return float(a @ b) / norm if norm > 0 else 0.0
+    sums = np.zeros(3)
+    flat_a, flat_b = np.ravel(density_a), np.ravel(density_b)
+    for first in range(0, len(flat_a), _VOXELS_AT_ONCE):
+        a, b = (_float64(each[first : first + _VOXELS_AT_ONCE]) for each in (flat_a, flat_b))
+        sums += (a @ b, a @ a, b @ b)
+    norm = math.sqrt(sums[1]) * math.sqrt(sums[2])
+    return float(sums[0]) / norm if norm > 0 else 0.0
 
 
 def correlation_about_mean(density_a: np.ndarray, density_b: np.ndarray) -> float:
@@ -113,13 +116,46 @@ def _check_shapes(density_a: np.ndarray, density_b: np.ndarray) -> None:
         raise InputError(f"The maps must share a grid: one has {a} voxels, the other {b}. Resample one of them first.")
 
 
+def _modes_of_both(density_a: np.ndarray, density_b: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """The modes of rfftn, some sections across x at a time; the phases are those of a common corner of both maps.
+
+    Most of a box is empty: lines without density have no modes, which go through no transform along x.
+    """
+    nz, ny, nx = density_a.shape
+    occupied = (density_a != 0) | (density_b != 0)
+    if not occupied.any():
+        return
+    box = bounding_box(occupied, 0)
+    n_lines = math.prod(density_a[box].shape[:2])
+    del occupied
+    for whole in _parts(slice(0, nx // 2 + 1), _LINES_KEPT // n_lines):
+        lines = [_along_x(each[box], nx, whole) for each in (density_a, density_b)]
+        for part in _parts(whole, _MODES_AT_ONCE // (nz * ny)):
+            own = slice(part.start - whole.start, part.stop - whole.start)
+            a, b = (torch.fft.fft2(each[:, :, own], s=(nz, ny), dim=(0, 1)).numpy() for each in lines)
+            yield part, a, b
+
+
+def _along_x(density: np.ndarray, n: int, part: slice) -> torch.Tensor:
+    """Some modes along x of lines filled up with zeros to n voxels, (z, y, of part), in double precision."""
+    modes = torch.empty((*density.shape[:2], part.stop - part.start), dtype=torch.complex128)
+    for section, values in zip(modes, density):
+        section[:] = torch.fft.rfft(torch.tensor(values, dtype=torch.float64), n=n)[:, part]
+    return modes
+
+
+def _parts(whole: slice, at_once: int) -> Iterator[slice]:
+    at_once = max(1, at_once)
+    return (slice(i, min(i + at_once, whole.stop)) for i in range(whole.start, whole.stop, at_once))
+
+
 def _shell_numbers(
     grid_shape: tuple[int, ...], voxel_size: tuple[float, float, float], longest_side: float, part: slice
 ) -> np.ndarray:
-    """Which shell each mode of rfftn lies in, in a part of the sections, (nz, ny, nx // 2 + 1)."""
+    """Which shell each mode of rfftn lies in, of some sections across x, (nz, ny, part of nx // 2 + 1)."""
     (nz, ny, nx), (z_size, y_size, x_size) = grid_shape, voxel_size
     kz, ky, kx = np.fft.fftfreq(nz, z_size), np.fft.fftfreq(ny, y_size), np.fft.rfftfreq(nx, x_size)
-    squared = kz[part, np.newaxis, np.newaxis] ** 2 + ky[:, np.newaxis] ** 2 + kx**2  # 1/Å²
+    squared = kz[:, np.newaxis, np.newaxis] ** 2 + ky[:, np.newaxis] ** 2 + kx[part] ** 2  # 1/Å²
     numbers: np.ndarray = np.floor(longest_side * np.sqrt(squared) + 0.5).astype(np.intp)
     return numbers
 

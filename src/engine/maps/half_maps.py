@@ -17,7 +17,7 @@ from ..errors import InputError, named
 from .density_map import DensityMap
 from .fsc import correlation_about_mean, fourier_shell_correlation, resolution_at
 from .molecule_mask import Array
-from .shells import filtered_by_shells, modes_of, shell_numbers, sums_over_shells
+from .shells import filtered_by_shells, modes_of, power_of_shells, shell_numbers, sums_over_shells
 
 _HALF_MAP_THRESHOLD = 0.143
 _LEAST_ALIKE = 0.7  # correlation of the map with the mean of its halves, filtered alike
@@ -50,7 +50,7 @@ def noise_of(density_map: DensityMap, half_maps: tuple[DensityMap, DensityMap], 
     shells = shell_numbers(whole.shape, density_map.voxel_size)
     modes = modes_of(mean)
     cross = sums_over_shells((modes_of(whole) * modes.conj()).real, shells)
-    power = sums_over_shells(np.abs(modes) ** 2, shells)
+    power = power_of_shells(modes, shells)
     gain = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
     alike = correlation_about_mean(filtered_by_shells(modes, gain, shells, mean.shape) * mask, whole * mask)
     if not alike >= _LEAST_ALIKE:

@@ -15,12 +15,10 @@ import bz2
 import contextlib
 import dataclasses
 import gzip
-import io
 import math
 import os
 import struct
 import sys
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,11 +114,11 @@ def write_map(path: _Path, density_map: DensityMap, durable: bool = True) -> Non
         OSError: the disk is full, the folder is missing or may not be written to; nothing is left behind.
     """
     path = Path(path)
-    content = _mrc_bytes(density_map)
+    content = _mrc_parts(density_map)
     if path.suffix.lower() == ".gz":
-        content = gzip.compress(content, mtime=0)
+        content = [gzip.compress(b"".join(content), mtime=0)]
     elif path.suffix.lower() == ".bz2":
-        content = bz2.compress(content)
+        content = [bz2.compress(b"".join(content))]
     write_atomically(path, content, durable)
 
 
@@ -354,24 +352,30 @@ def _with_note_on_suffix(density_map: DensityMap) -> DensityMap:
     return dataclasses.replace(density_map, notes=(*density_map.notes, note))
 
 
-def _mrc_bytes(density_map: DensityMap) -> bytes:
-    """The file, little-endian, in which nothing changes from day to day."""
+def _mrc_parts(density_map: DensityMap) -> list[bytes | memoryview]:
+    """Header and values, little-endian, in which nothing changes from day to day; the values are no copy."""
     from mrcfile.mrcinterpreter import MrcInterpreter
 
-    stream = io.BytesIO()
-    with MrcInterpreter() as mrc, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values that are not finite, or whose squares are not
-        mrc._create_default_attributes()  # this and the next line as its documentation says for a stream to write
-        mrc._iostream = stream
-        mrc.set_data(density_map.density.astype("<f4", copy=False))
-        # As a rule the cell is the box; a part of a large one may start so far away that it would be held for absurd.
-        for word, start in zip(_INTERVALS, density_map.nstart):
-            mrc.header[word] = max(mrc.header[word], abs(start) // _ABSURD_START + 1)
-        mrc.voxel_size = density_map.voxel_size[::-1] if density_map.voxel_size_known else 0
-        mrc.nstart = density_map.nstart[::-1]
-        mrc.header.origin = density_map.header_origin[::-1]
-        mrc.header.label[0] = "Written by CryoTRANS"  # instead of the time of day
-    return stream.getvalue()
+    values = density_map.density.astype("<f4", copy=False)
+    mrc = MrcInterpreter()
+    mrc._create_default_attributes()  # this as its documentation says for a stream to write
+    mrc._set_new_data(values)  # what follows is `set_data` without two copies of a map for its statistics
+    mrc.update_header_from_data()
+    header = mrc.header
+    with np.errstate(all="ignore"):  # of values that are not finite, or whose squares are not
+        header.dmin, header.dmax, header.dmean = values.min(), values.max(), values.mean(dtype=np.float64)
+        squares = [np.square(section - np.float64(header.dmean)).sum() for section in values]
+        header.rms = math.sqrt(sum(squares) / values.size)
+    # As a rule the cell is the box; a part of a large one may start so far away that it would be held for absurd.
+    for word, start in zip(_INTERVALS, density_map.nstart):
+        header[word] = max(header[word], abs(start) // _ABSURD_START + 1)
+    mrc.voxel_size = density_map.voxel_size[::-1] if density_map.voxel_size_known else 0
+    mrc.nstart = density_map.nstart[::-1]
+    header.origin = density_map.header_origin[::-1]
+    header.label[0] = "Written by CryoTRANS"  # instead of the time of day
+    content = header.tobytes()
+    mrc._read_only = True  # there is no stream to write to when it goes
+    return [content, values.data.cast("B")]
 
 
 def _sides_text(header: Any) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .bounding_box import bounding_box
 from .density_map import DensityMap, grid_text, same_grid
 
 _LEAST_WEIGHT = 1e-6  # of a point, as a share of the map's maximum
@@ -65,7 +66,9 @@ def prepare(
         )
     if bin_size > min(initial.grid_shape):
         raise InputError(f"A binning of {bin_size} leaves nothing of a box of {grid_text(initial)}. Use a smaller one.")
-    kept_initial = _with_margin(initial.density, above_level(initial, initial_level), _FAINT * initial_level, margin)
+    a = _with_margin(initial.density, above_level(initial, initial_level), _FAINT * initial_level, margin)
+    a /= a.max()  # in place, as a large box takes much memory
+    mass, a = a.sum(dtype=np.float64), bin_density(a, bin_size)
     target_density, kept_target = target.density, above_level(target, target_level)
     share = 1.0  # of the mass that is not held out, as if density were even: the true one is not to be known
     if held_out is not None:
@@ -74,10 +77,10 @@ def prepare(
         if n_seen == 0:
             raise InputError(f"All of {target.name} above level {target_level:g} is held out. Hold out less.")
         share = n_seen / (n_seen + int(np.count_nonzero(held_out)))
-    kept_target = _with_margin(target_density, kept_target, _FAINT * target_level, margin)
-    a = kept_initial / kept_initial.max()
-    b = kept_target * (share * a.sum(dtype=np.float64) / kept_target.sum(dtype=np.float64))
-    a, b = bin_density(a, bin_size), bin_density(b.astype(np.float32), bin_size)
+    b = _with_margin(target_density, kept_target, _FAINT * target_level, margin)
+    del kept_target
+    b *= np.float32(share * mass / b.sum(dtype=np.float64))
+    b = bin_density(b, bin_size)
     support = np.argwhere(a >= _LEAST_WEIGHT)
     if len(support) == 0:
         raise InputError(
@@ -163,11 +166,18 @@ def bin_density(density: Array, bin_size: float) -> Array:
         for _ in range(3):  # the axis done goes last
             density = np.tensordot(density, _shares(density.shape[0], bin_size), axes=(0, 1))
         return density
+    occupied = density != 0
+    box = bounding_box(occupied, 0) if occupied.any() else (slice(0, 1),) * 3
+    del occupied
     size = int(bin_size)
-    padded = np.pad(density, [(0, -n % size) for n in density.shape])
+    binned = np.zeros([-(-n // size) for n in density.shape], np.float32)
+    first, last = [along.start // size for along in box], [-(-along.stop // size) for along in box]
+    part = density[tuple(slice(size * a, size * b) for a, b in zip(first, last))]
+    padded = np.pad(part, [(0, -n % size) for n in part.shape])
     nz, ny, nx = (n // size for n in padded.shape)
     blocks = padded.reshape(nz, size, ny, size, nx, size)
-    return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float64), dtype=np.float32)
+    binned[tuple(slice(a, b) for a, b in zip(first, last))] = blocks.mean(axis=(1, 3, 5), dtype=np.float64)
+    return binned
 
 
 def _shares(n: int, bin_size: float) -> Array:

@@ -9,6 +9,7 @@ its parts, a blurred copy of the other: Wilson, Nature 150 (1942) 152; Rosenthal
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ _TIMES_NOISE = 5.0  # power that a shell must have
 _TIMES_NOISE_MASKED = 2.0  # within a mask: there is less noise there than power, and few shells have five times as much
 _FAINTEST = 1e-6  # of the mean power; below, density cut off at the faces of the box may be all that shows
 _FEWEST_SHELLS = 4
+_MODES_AT_ONCE = 1 << 19
 _STILL_FALLING = 1.5  # power of the last shell in that of the corners, where it is density and not white noise
 
 
@@ -77,19 +79,47 @@ def _radial_power(density: np.ndarray, voxel_size: tuple[float, float, float]) -
     """Power by shells one frequency step of the longest side thick, from one step to the Nyquist frequency."""
     longest_side = max(n * size for n, size in zip(density.shape, voxel_size))
     n_shells = math.floor(longest_side / (2 * max(voxel_size)) + 1e-6)
+    shape = nz, ny, n_modes_x = (*density.shape[:2], density.shape[2] // 2 + 1)
     z, y, x = (np.fft.fftfreq(n, size) for n, size in zip(density.shape, voxel_size))
-    x = np.abs(x[: density.shape[2] // 2 + 1])
-    squared = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2
-    shells = np.minimum(np.floor(longest_side * np.sqrt(squared) + 0.5), n_shells + 1).astype(np.int16).ravel()
-    transform = torch.fft.rfftn(torch.from_numpy(np.asarray(density, dtype=np.float64)))
-    power = transform.abs().square().numpy().ravel()
-    n_modes = np.bincount(shells, minlength=n_shells + 2)
-    in_order = np.split(power[np.argsort(shells, kind="stable")], np.cumsum(n_modes)[:-1])
-    medians = np.array([_median(values) for values in in_order])
-    squares = np.bincount(shells, weights=squared.ravel(), minlength=n_shells + 2) / np.maximum(n_modes, 1)
+    lines = torch.empty(shape, dtype=torch.complex128)
+    for part in _parts(nz, ny * n_modes_x):
+        lines[part] = torch.fft.rfft(torch.from_numpy(np.asarray(density[part], dtype=np.float64)))
+    shells, power = np.empty(shape, np.int16), np.empty(shape)
+    sums = np.zeros(n_shells + 2)
+    for part in _parts(n_modes_x, nz * ny):
+        squared = z[:, None, None] ** 2 + y[:, None] ** 2 + x[part] ** 2
+        own = np.minimum(np.floor(longest_side * np.sqrt(squared) + 0.5), n_shells + 1).astype(np.int16)
+        sums += np.bincount(own.ravel(), weights=squared.ravel(), minlength=n_shells + 2)
+        shells[:, :, part] = own
+        power[:, :, part] = torch.fft.fft2(lines[:, :, part], dim=(0, 1)).abs().square().numpy()
+    del lines
+    n_modes = np.bincount(shells.ravel(), minlength=n_shells + 2)
+    medians = _medians_of_shells(power.ravel(), shells.ravel(), n_modes)
     corners = float(medians[-1]) if medians[-2] < _STILL_FALLING * medians[-1] else 0.0
     noise = max(corners, _FAINTEST * float(power.mean()))
+    squares = sums / np.maximum(n_modes, 1)
     return _Power(squares[1:-1], medians[1:-1], n_modes[1:-1].astype(np.float64), noise)
+
+
+def _parts(n: int, each: int) -> Iterator[slice]:
+    """Slices of n sections of so many modes each, so that what is made on the way takes little memory."""
+    at_once = max(1, _MODES_AT_ONCE // each)
+    return (slice(first, min(first + at_once, n)) for first in range(0, n, at_once))
+
+
+def _medians_of_shells(
+    power: NDArray[np.float64], shells: NDArray[np.int16], n_modes: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Of the power, (n,), in each shell, a few shells at a time."""
+    medians = np.empty(len(n_modes))
+    group = (np.cumsum(n_modes) - 1) // _MODES_AT_ONCE
+    for number in np.unique(group):
+        first, last = np.flatnonzero(group == number)[[0, -1]]
+        some = (shells >= first) & (shells <= last)
+        own, numbers = power[some], shells[some]
+        in_order = np.split(own[np.argsort(numbers, kind="stable")], np.cumsum(n_modes[first : last + 1])[:-1])
+        medians[first : last + 1] = [_median(values) for values in in_order]
+    return medians
 
 
 def _median(values: NDArray[np.float64]) -> float:

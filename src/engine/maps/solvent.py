@@ -33,20 +33,26 @@ def solvent_of(density: np.ndarray, where: NDArray[np.bool_], flat: NDArray[np.b
         where: (nz, ny, nx), which voxels count: of what varies among them the molecule shall be less than half.
         flat: (nz, ny, nx), which voxels a program has set to one value, see `flat_voxels`.
     """
-    values = density[where & ~flat].astype(np.float64)
+    values = density[where & ~flat]
     masked = np.count_nonzero(flat) > _MUCH_IS_FLAT * density.size
     if len(values) < max(8, _FEWEST * density.size):
-        return Solvent(float(np.median(density[flat] if masked else density)), 0.0)
-    background = float(np.median(density[flat] if masked else values))
-    below = background - values[values <= background]
+        return Solvent(_median(density[flat] if masked else density.ravel()), 0.0)
+    background = _median(density[flat] if masked else values)
+    below = values[values <= background]
     if len(below) < _LEAST_BELOW * len(values):
         return Solvent(background, 0.0)
-    return Solvent(background, _SIGMAS_OF_DEVIATION * float(np.median(below)))
+    return Solvent(background, _SIGMAS_OF_DEVIATION * (background - _median(below)))
+
+
+def _median(values: np.ndarray) -> float:
+    """In double precision, of which a large box would take a second copy."""
+    middle = (len(values) - 1) // 2, len(values) // 2
+    return float(np.partition(values, middle)[list(middle)].mean(dtype=np.float64))
 
 
 def flat_voxels(density: np.ndarray) -> NDArray[np.bool_]:
     """Where a voxel has exactly the value of a neighbour along x, (nz, ny, nx)."""
-    same = np.diff(density, axis=2) == 0
+    same = density[:, :, 1:] == density[:, :, :-1]
     flat: NDArray[np.bool_] = np.zeros(density.shape, dtype=bool)
     flat[:, :, 1:] |= same
     flat[:, :, :-1] |= same

@@ -30,6 +30,7 @@ _BLURS_A_SIDE = 16
 _BLURS_A_GROWN_SIDE = 8
 _VOXELS_A_BLUR = 2
 _N_ROUNDS = 60
+_POINTS_AT_ONCE = 1 << 18
 _N_SYMMETRIC_ROUNDS = 15
 
 
@@ -77,8 +78,11 @@ class TransportDistance:
         nz, ny, nx = (int(n) + 2 for n in ((high - origin) / voxel).floor().tolist())
 
         def density(places: Tensor, masses: Tensor) -> Tensor:
+            grid = torch.zeros((nz, ny, nx), device=places.device)
+            for some, of_some in zip(places.split(_POINTS_AT_ONCE), masses.split(_POINTS_AT_ONCE)):
+                grid += deposit((some - origin) / voxel, of_some, (nz, ny, nx))
             # Small enough for the CPU, which knows float64 and gives the same distance beside every GPU.
-            return deposit((places - origin) / voxel, masses, (nz, ny, nx)).cpu().double()
+            return grid.cpu().double()
 
         a = density(points, weights / weights.sum())
         b = density(self._target, self._weights)

@@ -87,10 +87,11 @@ def residues_of(model: Model, labels: NDArray[np.int64]) -> Residues:
 
 def _pictures(labels: DensityMap, n: int) -> str:
     """The domains as seen against the three axes, each in its colour."""
-    numbers = np.clip(np.rint(labels.density), 0, n).astype(np.int64)
-    if not numbers.any():
+    inside = labels.density > 0.5
+    if not inside.any():
         return ""
-    numbers, heads, cells = numbers[bounding_box(numbers > 0, MARGIN)], "", ""
+    numbers = np.clip(np.rint(labels.density[bounding_box(inside, MARGIN)]), 0, n).astype(np.int64)
+    heads = cells = ""
     for axis, name in enumerate("zyx"):
         sizes = [size for other, size in enumerate(labels.voxel_size) if other != axis]
         source = surface_picture(numbers, axis, [color_of(k) for k in range(1, n + 1)], sizes)

@@ -22,7 +22,6 @@ from ...engine.judging.verdict import best_checkpoint
 from ...engine.maps.density_map import DensityMap
 from ...engine.maps.grids import assume_grid_of, on_grid_of
 from ...engine.maps.mrc_file import read_map
-from ...engine.maps.preparation import above_level
 from ..provenance import digest
 from .contents import Motion, names_of_models, read_run
 from .domains import domains_section
@@ -85,12 +84,11 @@ def write_report(
     except (InputError, KeyError, TypeError, ValueError) as error:
         return f"No report is written: the files of the run in {run.path} do not say enough ({error})."
     blur = _blur(told.content, initial, target)
-    kept = [above_level(density_map, level) for density_map, level in zip((initial, target), levels)]
     sections = [
         verdict_section(told),
         regions_section(run, told, model),
         figures_section(told),
-        pictures_section(kept[0], kept[1], generated, blur, initial.voxel_size),
+        pictures_section(initial, target, levels, generated, blur),
         training_section(told),
         motion_section(told, motion),
         witness_section(told, model),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +15,8 @@ from ...engine.errors import worded
 from ...engine.judging.measures import Measures
 from ...engine.judging.verdict import best_checkpoint
 from ...engine.maps.bounding_box import bounding_box
-from ...engine.maps.density_map import voxel_side
+from ...engine.maps.density_map import DensityMap, voxel_side
+from ...engine.maps.preparation import above_level
 from ...engine.options.training import TRAINING
 from ..arguments import flag_in
 from ..provenance import now
@@ -72,24 +75,36 @@ def figures_section(told: Run) -> str:
 
 
 def pictures_section(
-    initial: np.ndarray,
-    target: np.ndarray,
-    generated: np.ndarray,
-    blur: float,
-    voxel_size: tuple[float, float, float],
+    initial: DensityMap, target: DensityMap, levels: Sequence[float], generated: np.ndarray, blur: float
 ) -> str:
-    """Slices and projections along the three axes: the maps, and the target less what is carried, before and after."""
-    from ...engine.judging.motion_maps import residual
+    """Slices and projections along the three axes: the maps, and the target less what is carried, before and after.
 
-    voxels = blur / voxel_side(voxel_size)
-    before, after = residual(initial, target, voxels), residual(generated, target, voxels)
-    occupied = (initial > 0) | (target > 0) | (generated > FAINTEST_SHOWN * generated.max())
-    box = bounding_box(occupied, MARGIN)
-    densities = [density[box] for density in (initial, target, generated)]
-    differences = [density[box] for density in (before, after)]
+    Args:
+        levels: of both maps.
+        generated: (nz, ny, nx).
+        blur: Å, standard deviation of the Gaussian that makes the initial as coarse as the target.
+    """
+    from ...engine.judging.motion_maps import REACH_OF_BLUR, residual
+
+    voxel_size, voxels = initial.voxel_size, blur / voxel_side(initial.voxel_size)
+    occupied = generated > FAINTEST_SHOWN * generated.max()
+    for density_map, level in zip((initial, target), levels):
+        occupied |= (density_map.density >= level) & (density_map.density > 0)
+    around = max(MARGIN, math.ceil(REACH_OF_BLUR * voxels))
+    wide = bounding_box(occupied, around)  # what is farther is in no picture
+    densities = [
+        *(
+            above_level(dataclasses.replace(each, density=each.density[wide]), level)
+            for each, level in zip((initial, target), levels)
+        ),
+        generated[wide],
+    ]
+    differences = [residual(each, densities[1], voxels) for each in (densities[0], densities[2])]
+    box = bounding_box(occupied[wide], MARGIN)
+    densities, differences = ([density[box] for density in each] for each in (densities, differences))
     axes = ("z", "y", "x")
     planes = [int(np.abs(differences[0]).sum(axis=others(axis)).argmax()) for axis in range(3)]
-    offsets = [planes[axis] + box[axis].start for axis in range(3)]
+    offsets = [planes[axis] + wide[axis].start + box[axis].start for axis in range(3)]
     heads = ("Initial", "Target", "Generated", "Target − initial", "Target − generated")
     kinds: list[tuple[str, list[str], Callable[[np.ndarray, int], np.ndarray]]] = [
         (

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import zoom
 
 from chimerax.cryotrans.engine.docking.partners import Part
 from chimerax.cryotrans.engine.flow.domains import DomainField
@@ -10,6 +11,7 @@ from chimerax.cryotrans.engine.flow.fields import at_rest
 from chimerax.cryotrans.engine.judging.comparison import Comparison
 from chimerax.cryotrans.engine.judging.confidence import confidence, doubtful_share, summary
 from chimerax.cryotrans.engine.maps.demo_pair import HINGE_ANGLE, LEVEL, make_demo_pair
+from chimerax.cryotrans.engine.maps.density_map import DensityMap
 
 CPU = torch.device("cpu")
 
@@ -53,6 +55,24 @@ def test_the_true_flow_is_believed_nearly_everywhere(demo):
     measured = comparison.measure(_true_flow(pair), 0, 0, 0)
     assert measured.measures.correlation > 0.95
     assert doubtful_share(confidence(comparison, measured, pair.initial), comparison.weights) < 0.05
+
+
+def test_with_finer_voxels_the_same_places_are_doubtful(demo):
+    """Interpolated by SciPy on voxels a third as long, which are taken together again where maps are compared."""
+    pair, comparison, *_ = demo
+    fine = [
+        DensityMap(np.maximum(zoom(each.density, 3, order=1, mode="grid-constant", grid_mode=True), 0), (1.6 / 3,) * 3)
+        for each in (pair.initial, pair.target)
+    ]
+    finely = Comparison(*fine, LEVEL, LEVEL, CPU)
+    known, found = (
+        dict(zip(map(tuple, judge.support), confidence(judge, judge.measure(at_rest(), 0, 0, 0), density_map)))
+        for judge, density_map in ((comparison, pair.initial), (finely, fine[0]))
+    )
+    middles = {place: tuple(3 * along + 1 for along in place) for place in known}
+    both = [(known[place], found[middle]) for place, middle in middles.items() if middle in found]
+    assert len(both) > 0.8 * len(known)
+    assert np.abs(np.subtract(*np.transpose(both))).mean() < 1e-3
 
 
 def test_the_witness_and_a_lack_of_a_partner_lower_it(demo):

@@ -41,27 +41,27 @@ def judged():
     flow = Affine((1.0, -3.0, 0.0), [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.1]])
     measured = judge.measure(flow, 0, 0.0, 0.0)
     nearest = nearest_points(judge.support, initial.grid_shape, initial.voxel_size)
-    return measured, judge.support, motion_maps(initial, target, phantoms.LEVEL, nearest, measured, 1.2)
+    return measured, judge.support, dict(motion_maps(initial, target, phantoms.LEVEL, nearest, measured, 1.2))
 
 
 def test_each_point_has_its_own_values_at_the_place_where_it_starts(judged):
     _, support, maps = judged
     along_x = 0.1 * (support[:, 2] + 0.5)
     expected = 1.5 * np.sqrt(1 + 9 + along_x**2)  # Å
-    np.testing.assert_allclose(maps.displacement.density[tuple(support.T)], expected, rtol=1e-4)
-    np.testing.assert_allclose(maps.volume_change.density[tuple(support.T)], 1.1, rtol=1e-4)
-    np.testing.assert_allclose(maps.strain.density[tuple(support.T)], 0.1 / np.sqrt(3), rtol=1e-3)
+    np.testing.assert_allclose(maps["displacement"].density[tuple(support.T)], expected, rtol=1e-4)
+    np.testing.assert_allclose(maps["volume_change"].density[tuple(support.T)], 1.1, rtol=1e-4)
+    np.testing.assert_allclose(maps["strain"].density[tuple(support.T)], 0.1 / np.sqrt(3), rtol=1e-3)
 
 
 def test_far_from_all_points_nothing_moves(judged):
     _, support, maps = judged
     assert np.linalg.norm(support - [0, 0, 27], axis=1).min() > 4
-    for density_map, rest in zip(maps, (0, 1, 0)):
+    for density_map, rest in zip(maps.values(), (0, 1, 0)):
         assert density_map.density[0, 0, 27] == rest
 
 
 def test_all_lie_on_the_grid_of_the_initial_map(judged):
-    for density_map in judged[2]:
+    for density_map in judged[2].values():
         assert density_map.grid_shape == phantoms.SHAPE and density_map.origin == ORIGIN
 
 
@@ -69,7 +69,7 @@ def test_the_residual_is_what_the_correlation_leaves(judged):
     measured, _, maps = judged
     target = above_level(_map(phantoms.two_domains(1.0)), phantoms.LEVEL)
     coarse = gaussian_filter(measured.generated.astype(float), 1.2 / 1.5, mode="constant", truncate=6)
-    left = float((maps.residual.density.astype(float) ** 2).sum() / (target.astype(float) ** 2).sum())
+    left = float((maps["residual"].density.astype(float) ** 2).sum() / (target.astype(float) ** 2).sum())
     assert left == pytest.approx(1 - correlation(coarse, target) ** 2, rel=1e-4)
 
 
@@ -108,9 +108,9 @@ def test_voxels_near_a_point_belong_to_the_nearest_one(voxel_size):
 
 
 def test_the_files_hold_the_maps(judged, tmp_path):
-    names = write_motion_maps(tmp_path, judged[2])
+    names = write_motion_maps(tmp_path, judged[2].items())
     assert names == ["displacement.mrc", "volume_change.mrc", "strain.mrc", "residual.mrc"]
-    for name, density_map in zip(names, judged[2]):
+    for name, density_map in zip(names, judged[2].values()):
         with mrcfile.open(tmp_path / name) as file:
             np.testing.assert_array_equal(file.data, density_map.density)
             assert file.voxel_size.x == pytest.approx(1.5)

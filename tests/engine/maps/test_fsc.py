@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from chimerax.cryotrans.engine.errors import InputError
+from chimerax.cryotrans.engine.maps import fsc
 from chimerax.cryotrans.engine.maps.fsc import (
     correlation,
     correlation_about_mean,
@@ -24,6 +25,34 @@ def noise(shape, seed=0):
 
 
 # ---- Fourier shell correlation
+
+
+def test_what_is_empty_and_how_much_is_looked_at_at_once_change_nothing(monkeypatch):
+    """numpy's transform of the whole box."""
+    shape, size = (10, 9, 12), (1.0, 1.2, 0.9)
+    a, b = np.zeros(shape), np.zeros(shape)
+    a[2:6, 3:7, 4:9], b[3:8, 1:6, 5:11] = noise((4, 4, 5), 1), noise((5, 5, 6), 2)
+    frequencies = np.sqrt(
+        sum(
+            np.fft.fftfreq(n, s).reshape([-1 if k == axis else 1 for k in range(3)]) ** 2
+            for axis, (n, s) in enumerate(zip(shape, size))
+        )
+    )
+    shells = np.floor(10.8 * frequencies + 0.5).astype(int).ravel()  # the longest side is 10.8 Å, twice
+
+    def sums(values):
+        return np.bincount(shells, values.real.ravel())[1:5]
+
+    modes_a, modes_b = np.fft.fftn(a), np.fft.fftn(b)
+    expected = sums(modes_a * modes_b.conj()) / np.sqrt(sums(np.abs(modes_a) ** 2) * sums(np.abs(modes_b) ** 2))
+    for lines, modes in ((1 << 24, 1 << 19), (150, 200), (1, 1)):
+        monkeypatch.setattr(fsc, "_LINES_KEPT", lines)
+        monkeypatch.setattr(fsc, "_MODES_AT_ONCE", modes)
+        np.testing.assert_allclose(fourier_shell_correlation(a, b, size)[1], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_of_two_empty_maps_nothing_is_alike():
+    assert not fourier_shell_correlation(np.zeros((6, 6, 6)), np.zeros((6, 6, 6)), (1.0, 1.0, 1.0))[1].any()
 
 
 @pytest.mark.parametrize("voxel_size", [(1.5, 1.5, 1.5), (1.0, 1.3, 0.8), (0.7, 0.7, 2.0)])
