@@ -1,13 +1,15 @@
-"""Neighbouring domains that move nearly alike are tied: what noise would pull apart.
+"""Neighbouring domains that move nearly alike are tied: what noise and chance would pull apart.
 
 Each pair of neighbours costs d² / (d² + s²), d being how far their motions disagree in the middle between them, at the
 velocities that they have at t = 0, and s one ångström (the measure of Geman & McClure, Bull. Int. Stat. Inst. 52 (1987)
 5).  A little disagreement is drawn together; a border between domains, where motions differ by far more, costs what it
-costs and is left where it is.  So a rigid domain of many centres stays one, and its parts do not follow the noise.
+costs and is left where it is.  So a rigid domain of many centres stays one, its parts do not follow the noise, and what
+lies beside a border does not drift across it.
 
 How much it costs beside the correlation hangs on the noise, as the weight of a prior does.  Maps are low-passed until
 their noise is a tenth of their height, see conditioning.py; the wider the Gaussian for that, the fewer places are left
-in which noise is independent, as the volume under it.
+in which noise is independent, as the volume under it.  Clean maps have no noise, but no detail finer than their
+resolution either: they count as if they had been low-passed to 5 Å.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from .domains import DomainField
 
 _NEIGHBOURS = 8  # of each centre
 _ALIKE = 1.0  # Å, s
+_FINEST = 1.2  # Å, standard deviation
 _STIFFNESS = 0.02  # correlation for each Å³, if no domain moves as its neighbours do
 
 
@@ -28,7 +31,8 @@ class Ties(NamedTuple):
     """How firmly neighbours are tied.
 
     Attributes:
-        low_pass: Å, standard deviation of the Gaussians that take the noise off both maps, one after the other.
+        low_pass: Å, standard deviation of the Gaussians that take the noise off both maps, one after the other; 0 of
+            clean ones.
         side: Å, of the longest box side.
     """
 
@@ -48,4 +52,4 @@ class Ties(NamedTuple):
         ways = torch.linalg.cross(turns[one] - turns[other], middle) + shifts[one] - shifts[other]
         squares = (ways * (self.side / _ALIKE)).square().sum(1)
         mean = (squares / (1 + squares)).sum() / max(1, len(squares))
-        return _STIFFNESS * self.low_pass**3 * mean
+        return _STIFFNESS * max(self.low_pass, _FINEST) ** 3 * mean

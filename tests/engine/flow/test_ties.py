@@ -117,3 +117,9 @@ def test_a_rigid_body_stays_one_in_noise():
         return float(np.sqrt(((carried.detach().numpy() - wanted) ** 2).sum(1).mean())) * voxel
 
     assert error(Ties(LOW_PASS, 48.0)) < 0.75 * error(None)
+
+
+@pytest.mark.parametrize(("low_pass", "least"), [(0.0, 1.2**3), (1.0, 1.2**3), (1.5, 1.5**3)])
+def test_clean_maps_are_tied_as_by_their_resolution(low_pass, least):
+    field = _with_velocities(_field(), *np.random.default_rng(0).normal(size=(2, 30, 3)))
+    assert Ties(low_pass, SIDE).cost(field).item() == pytest.approx(0.02 * least, rel=0.01), "none moves as another"
