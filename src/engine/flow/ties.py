@@ -19,7 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .domains import DomainField
+from .domains import CombinedField, DomainField, LayeredField
+from .velocity import Field
 
 _NEIGHBOURS = 8  # of each centre
 _ALIKE = 1.0  # Å, s
@@ -39,8 +40,15 @@ class Ties(NamedTuple):
     low_pass: float
     side: float
 
-    def cost(self, field: DomainField) -> Tensor:
-        """In units of correlation; scalar, differentiable in the motions."""
+    def cost(self, field: Field) -> Tensor | None:
+        """In units of correlation; scalar, differentiable in the motions.  None of a field without domains.
+
+        Of layers of domains, each by itself.
+        """
+        layers = _layers_of(field)
+        return sum(map(self._of_layer, layers[1:]), self._of_layer(layers[0])) if layers else None
+
+    def _of_layer(self, field: DomainField) -> Tensor:
         centres, turns, shifts = field.of_all()
         centres = centres.detach()
         apart = torch.cdist(centres, centres).fill_diagonal_(float("inf"))
@@ -53,3 +61,11 @@ class Ties(NamedTuple):
         squares = (ways * (self.side / _ALIKE)).square().sum(1)
         mean = (squares / (1 + squares)).sum() / max(1, len(squares))
         return _STIFFNESS * max(self.low_pass, _FINEST) ** 3 * mean
+
+
+def _layers_of(field: Field) -> list[DomainField]:
+    if isinstance(field, LayeredField):
+        return [field.large, field.small]
+    if isinstance(field, CombinedField):
+        field = field.domains
+    return [field] if isinstance(field, DomainField) else []

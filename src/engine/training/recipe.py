@@ -7,8 +7,9 @@
        the target at finer detail than they were trained on, less a price for strain and folds.  Where both maps have a
        symmetry, flows that keep it compete with free ones, and win if they end alike.
     2. The best goes on from coarse to fine detail, by correlation: both maps blurred at first, at last the
-       generated map at the resolution of the target; there domains get smaller ones upon them, unless maps are noisy.
-       Up to there neighbouring domains are tied, see ties.py.
+       generated map at the resolution of the target; there domains get smaller ones upon them.
+
+Neighbouring domains are tied, see ties.py.
 
 Every stage ends when nothing improves.  To whoever calls it, the whole is one training: `AutoTraining` has the members
 of `Training`.
@@ -69,7 +70,7 @@ class AutoTraining:
         device: where to compute.
         held_out: (nz, ny, nx), voxels of the target that it is not to see.
         segments: parts of the initial to be docked as wholes.
-        low_pass: Å, of the Gaussians that took the noise off, 0 of maps without: small domains on others would fit it.
+        low_pass: Å, of the Gaussians that took the noise off both maps, 0 of clean ones.
         ranks: that train together; they search for poses together, and the first docks for all.
     """
 
@@ -94,7 +95,7 @@ class AutoTraining:
         self._voxel_size = voxel_side(initial.voxel_size)
         self._side = max(initial.grid_shape) * self._voxel_size  # Å, of the box
         self._pairs: dict[tuple[float, int], PreparedPair] = {}
-        self._ties, self._is_noisy = Ties(low_pass, self._side), low_pass > 0
+        self._ties = Ties(low_pass, self._side)
         self._docking = Docking(self._maps, options, target_blur, device, held_out, segments)
         volume = self._docking.volume if options.flow != "network" else 0.0
         self._starts = ranks.from_first(starts_of(options, symmetry, volume, segments is not None))
@@ -304,7 +305,7 @@ class AutoTraining:
                 following += 1
                 then = self.stages[following]
             field = self._new_field(then.start) if then.start is not None else self._best()
-        elif following == len(self.stages) - 1 and isinstance(field, DomainField) and not self._is_noisy:
+        elif following == len(self.stages) - 1 and isinstance(field, DomainField):
             pair = self._pair(then.bin_size, then.margin)
             points = torch.from_numpy((pair.support + 0.5) * pair.voxel).float().to(self._device)
             field = LayeredField.upon(field, points, _SMALL_DOMAINS, self.options.seed)

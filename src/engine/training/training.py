@@ -20,7 +20,6 @@ from ..adam import Adam
 from ..docking.partners import Part
 from ..errors import InputError, first_line, named
 from ..flow.checkpoint import field_of_state, state_of_field
-from ..flow.domains import DomainField
 from ..flow.integration import displacement
 from ..flow.ties import Ties
 from ..flow.velocity import Field
@@ -54,7 +53,7 @@ class Training:
         blurs: standard deviations of the Gaussians for the generated and the target density, voxels of the pair;
             of the correlation loss only.
         ranks: that train together, each with its share of the points; the field is to be the same on all.
-        ties: of neighbouring domains; what they cost is a part of the loss, if the field is one of domains alone.
+        ties: of neighbouring domains; what they cost is a part of the loss.
     """
 
     def __init__(
@@ -141,8 +140,8 @@ class Training:
         if cells is not None and self.options.mu_mesh:
             mesh = self.options.mu_mesh * rigidity(carried, cells) * (len(cells) / self._n_cells)
             loss, objective = loss + mesh, objective + mesh / self._voxel
-        if self._ties and isinstance(self.velocity, DomainField) and self.ranks.is_first:  # all have the same domains
-            tension = self._ties.cost(self.velocity)
+        tension = self._ties.cost(self.velocity) if self._ties and self.ranks.is_first else None
+        if tension is not None:  # all ranks have the same domains
             loss, objective = loss + tension, objective + tension
         self._optimiser.zero_grad()
         objective.backward()
