@@ -69,7 +69,9 @@ def test_a_sharpened_target_is_good_where_it_is_right(pair, tmp_path):
 
 
 def test_a_level_of_half_the_maximum_is_good_where_it_is_right(pair, tmp_path):
-    directory, content = _trained(tmp_path, _density(pair.initial_atoms, 5), _density(pair.target_atoms, 7), ("0.5", "0.5"))
+    directory, content = _trained(
+        tmp_path, _density(pair.initial_atoms, 5), _density(pair.target_atoms, 7), ("0.5", "0.5")
+    )
     assert _rmsd(pair, directory, tmp_path) < 1.5
     assert content["verdict"]["word"] == "good", content["verdict"]["reasons"]
 

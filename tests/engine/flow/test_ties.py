@@ -7,9 +7,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from chimerax.cryotrans.engine.flow.domains import DomainField
+from chimerax.cryotrans.engine.flow.domains import CombinedField, DomainField, LayeredField
 from chimerax.cryotrans.engine.flow.symmetry import point_group
 from chimerax.cryotrans.engine.flow.ties import Ties
+from chimerax.cryotrans.engine.flow.velocity import VelocityField
 from chimerax.cryotrans.engine.maps.density_map import DensityMap
 from chimerax.cryotrans.engine.maps.preparation import prepare
 from chimerax.cryotrans.engine.options.training import TrainingOptions
@@ -85,6 +86,15 @@ def test_a_border_is_left_where_it_is_and_a_little_disagreement_is_drawn_togethe
 
 def test_a_single_domain_has_no_neighbours():
     assert Ties(LOW_PASS, SIDE).cost(_field(1)).item() == 0
+
+
+def test_layers_of_domains_are_tied_each_by_itself_and_a_network_is_not():
+    ties, random = Ties(LOW_PASS, SIDE), np.random.default_rng(3)
+    large, small = (_with_velocities(_field(n, n), *(0.02 * random.normal(size=(2, n, 3)))) for n in (12, 40))
+    of_large, of_small = ties.cost(large).item(), ties.cost(small).item()
+    assert ties.cost(LayeredField(large, small)).item() == pytest.approx(of_large + of_small)
+    assert ties.cost(CombinedField(large, VelocityField(2, 4, 0))).item() == pytest.approx(of_large)
+    assert ties.cost(VelocityField(2, 4, 0)) is None
 
 
 def test_a_rigid_body_stays_one_in_noise():
