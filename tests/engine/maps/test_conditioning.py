@@ -25,7 +25,7 @@ def _map(sigma: float, clean: np.ndarray = CLEAN) -> DensityMap:
 def test_where_the_level_is_clear_of_the_noise_nothing_is_done(sigma):
     clean = _map(sigma)
     result = conditioned(clean, LEVEL)
-    assert result.density_map is clean and result[1:] == (LEVEL, 0.0, (), False)
+    assert result.density_map is clean and result[1:] == (LEVEL, 0.0, (), None)
     assert molecule_of(clean, LEVEL) == (clean, ())
 
 
