@@ -1,10 +1,10 @@
 """Neighbouring domains that move nearly alike are tied: what noise and chance would pull apart.
 
-Each pair of neighbours costs d² / (d² + s²), d being how far their motions disagree in the middle between them, at the
-velocities that they have at t = 0, and s one ångström (the measure of Geman & McClure, Bull. Int. Stat. Inst. 52 (1987)
-5).  A little disagreement is drawn together; a border between domains, where motions differ by far more, costs what it
-costs and is left where it is.  So a rigid domain of many centres stays one, its parts do not follow the noise, and what
-lies beside a border does not drift across it.
+Each domain and each of the eight nearest to it cost d² / (d² + s²), d being how far their motions disagree in the
+middle between them, at the velocities that they have at t = 0, and s one ångström (the measure of Geman & McClure,
+Bull. Int. Stat. Inst. 52 (1987) 5).  A little disagreement is drawn together; a border between domains, where motions
+differ by far more, costs what it costs and is left where it is.  So a rigid domain of many centres stays one, its
+parts do not follow the noise, and what lies beside a border does not drift across it.
 
 How much it costs beside the correlation hangs on the noise, as the weight of a prior does.  Maps are low-passed until
 their noise is a tenth of their height, see conditioning.py; the wider the Gaussian for that, the fewer places are left
@@ -52,14 +52,11 @@ class Ties(NamedTuple):
         centres, turns, shifts = field.of_all()
         centres = centres.detach()
         apart = torch.cdist(centres, centres).fill_diagonal_(float("inf"))
-        near = apart.topk(min(_NEIGHBOURS, len(centres) - 1), largest=False).indices
-        own = torch.arange(len(centres), device=near.device)[:, None].expand_as(near)
-        pairs = torch.stack((own, near), dim=2).reshape(-1, 2).sort(dim=1).values
-        one, other = torch.unique(pairs, dim=0).unbind(1)
-        middle = (centres[one] + centres[other]) / 2
-        ways = torch.linalg.cross(turns[one] - turns[other], middle) + shifts[one] - shifts[other]
-        squares = (ways * (self.side / _ALIKE)).square().sum(1)
-        mean = (squares / (1 + squares)).sum() / max(1, len(squares))
+        near = apart.topk(min(_NEIGHBOURS, len(centres) - 1), largest=False).indices  # (n, k)
+        middle = (centres[:, None] + centres[near]) / 2
+        ways = torch.linalg.cross(turns[:, None] - turns[near], middle) + shifts[:, None] - shifts[near]
+        squares = (ways * (self.side / _ALIKE)).square().sum(2)
+        mean = (squares / (1 + squares)).sum() / max(1, near.numel())
         return _STIFFNESS * max(self.low_pass, _FINEST) ** 3 * mean
 
 

@@ -35,15 +35,12 @@ def _with_velocities(field: DomainField, turns: np.ndarray, at_origin: np.ndarra
 
 
 def _cost_of_all_pairs(centres: np.ndarray, turns: np.ndarray, at_origin: np.ndarray) -> float:
-    pairs = set()
-    for i, centre in enumerate(centres):
-        near = np.argsort(np.linalg.norm(centres - centre, axis=1))[1:9]
-        pairs |= {(min(i, j), max(i, j)) for j in near.tolist()}
     costs = []
-    for i, j in pairs:
-        middle = (centres[i] + centres[j]) / 2
-        apart = np.linalg.norm(np.cross(turns[i] - turns[j], middle) + at_origin[i] - at_origin[j]) * SIDE
-        costs.append(apart**2 / (1 + apart**2))
+    for i, centre in enumerate(centres):
+        for j in np.argsort(np.linalg.norm(centres - centre, axis=1))[1:9]:
+            middle = (centre + centres[j]) / 2
+            apart = np.linalg.norm(np.cross(turns[i] - turns[j], middle) + at_origin[i] - at_origin[j]) * SIDE
+            costs.append(apart**2 / (1 + apart**2))
     return MOST * float(np.mean(costs))
 
 
