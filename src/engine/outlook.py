@@ -17,9 +17,11 @@ _SECONDS = 1 / 800  # for each Å³ of the molecule, on two cores
 _LONGEST = 2.5  # times the shortest
 _STEP, _STEP_OF_POINT = 0.02, 2.2e-5  # s of a step of the published settings, and for each point
 
-# Bytes: of Python and PyTorch; for each voxel of the box at the highest, and while a step is made; a network's outputs,
-# which integration.py keeps for the derivative if they are no more than this.
+# Bytes: of Python and PyTorch; for each voxel of the box at the highest, and while a step is made; of a large box with
+# recipe auto, whose steps work on coarser ones, so much and for each voxel; a network's outputs, which integration.py
+# keeps for the derivative if they are no more than this.
 _TRAINING, _OF_VOXEL, _OF_VOXEL_IN_STEP = 0.43e9, 135.0, 100.0
+_OF_LARGE_BOX, _OF_VOXEL_OF_LARGE_BOX = 0.25e9, 48.0
 _PREDICTION, _OF_VOXEL_IN_PREDICTION, _OF_PLACE = 0.27e9, 50.0, 450.0  # the last of each atom in each frame
 _OF_VOXEL_ON_GPU, _OF_POINT_ON_GPU = 8.0, 100.0  # that there are for certain: two grids, and positions
 _FLOAT, _MOST_KEPT = 4, 1 << 29
@@ -68,11 +70,13 @@ def memory_of_training(n_voxels: int, n_points: int, recipe: str = "auto", width
         n_points: of the initial map above its level, after the user's binning.
         recipe, width, depth: as the options are.
     """
+    of_voxel = _OF_VOXEL
     if recipe == "auto":
         n_points = min(n_points, _MOST_POINTS)
+        of_voxel = min(_OF_VOXEL, _OF_VOXEL_OF_LARGE_BOX + _OF_LARGE_BOX / max(1, n_voxels))
     kept = N_EULER_STEPS * n_points * width * (depth - 1) * _FLOAT
     kept = kept if kept <= _MOST_KEPT else 0
-    return _TRAINING + max(_OF_VOXEL * n_voxels, _OF_VOXEL_IN_STEP * n_voxels + kept)
+    return _TRAINING + max(of_voxel * n_voxels, min(of_voxel, _OF_VOXEL_IN_STEP) * n_voxels + kept)
 
 
 def memory_of_prediction(n_voxels: int, n_places: int = 0) -> float:

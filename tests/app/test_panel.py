@@ -94,7 +94,7 @@ def test_what_is_to_come_is_told_before_it_begins(run, pair):
 @pytest.mark.parametrize(
     # Measured on two cores, docs/performance.md: adenylate kinase in 64³ voxels, and the spike in 256³.
     ("n_points", "n_voxels", "volume", "seconds", "gigabytes"),
-    [(1865, 64**3, 6_300, 32, 0.47), (433_221, 256**3, 160_900, 267, 2.5)],
+    [(1865, 64**3, 6_300, 32, 0.41), (433_221, 256**3, 160_900, 267, 1.38)],
 )
 def test_the_outlook_is_what_was_measured(n_points, n_voxels, volume, seconds, gigabytes):
     outlook = outlook_of(n_points, n_voxels, volume)
