@@ -134,7 +134,7 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "said": content["verdict"]["word"],
         "measures": [{name: _short(value) for name, value in row._asdict().items()} for row in kept],
         "best": kept.index(rows[best]),
-        "without_partner": [part["text"] for part in content["without_partner"]],
+        "without_partner": [{key: part[key] for key in ("text", "share")} for part in content["without_partner"]],
         "ceiling": content["ceiling"],
         "ended_early": content["ended_early"],
         "has_settled": content["has_settled"],

@@ -111,12 +111,11 @@ class History:
         if not self.rows:
             return None
         best, size = best_checkpoint(self.rows), self.compared.initial.voxel_size
-        lonely = [part["text"] for part in self.without_partner()]
         verdict = verdict_on(
             self.rows,
             best,
             size,
-            without_partner=lonely,
+            without_partner=self.without_partner(),
             witness=self.witness(),
             confidence=self.confidence(),
             ceiling=self.compared.ceiling,

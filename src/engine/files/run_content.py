@@ -84,7 +84,7 @@ RUN: Pattern = {
     "checkpoints?": {ANY: _WEIGHTS},
     "best?": ({"step": count, "weights": _WEIGHTS}, None),
     "verdict?": ({"word": str, "reasons": [str], "advice": [str]}, None),
-    "without_partner?": [{"text": str}],
+    "without_partner?": [{"text": str, "share": float}],
     "witness?": ({}, None),
     "confidence?": ({}, None),
 }

@@ -84,12 +84,11 @@ def read_run(run: RunDirectory, initial: DensityMap, step: int | None) -> Run:
     losses = read_losses(run / LOSS_FILE)
     steps = [row.step for row in rows]
     shown = steps.index(step) if step in steps else best_checkpoint(rows)
-    lonely = [str(part["text"]) for part in content.get("without_partner") or []]
     verdict = verdict_on(
         rows,
         shown,
         initial.voxel_size,
-        without_partner=lonely,
+        without_partner=content.get("without_partner") or [],
         witness=content.get("witness"),
         confidence=content.get("confidence"),
         ceiling=content.get("ceiling"),

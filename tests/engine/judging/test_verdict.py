@@ -334,5 +334,7 @@ def _lump(grid_shape) -> DensityMap:
 
 
 def test_a_part_without_partner_costs_the_word_good_and_is_named():
-    verdict = _judged(_rows(), without_partner=["A part of a.mrc has no partner."])
+    verdict = _judged(_rows(), without_partner=[{"text": "A part of a.mrc has no partner.", "share": 0.1}])
     assert verdict[:2] == ("doubtful", ("A part of a.mrc has no partner.",))
+    most = _judged(_rows(), without_partner=[{"text": "Most of a.mrc has no partner.", "share": 0.8}])
+    assert most[:2] == ("poor", ("Most of a.mrc has no partner.",)), "what is left of it may fit anything"
