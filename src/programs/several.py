@@ -180,8 +180,14 @@ def _follow(index: int, devices: Sequence[str], store: str, n_threads: int) -> N
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(n_threads)
-    device, _ = choose_device(devices[index + 1])
-    follow(ConnectedRanks(index + 1, len(devices), len(devices), device, store))
+    status = 1
+    try:
+        device, _ = choose_device(devices[index + 1])
+        follow(ConnectedRanks(index + 1, len(devices), len(devices), device, store))
+        status = 0
+    finally:  # at once: taken down with the interpreter, Gloo's threads abort where a connection is lost
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _end_with_parent() -> None:

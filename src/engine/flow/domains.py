@@ -138,13 +138,14 @@ class DomainField(Field):
         self.centres.requires_grad_(False)
 
     def of_all(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of all domains, (n_domains, 3) each: centre, turn ω, and the velocity that its screw has at the origin."""
-        centres = _images(self.centres, self.symmetry)
+        """Of all domains, (n_domains, 3) each: centre c, turn ω, and u, the centre's velocity."""
         turns = _turned(self.rotations, self.symmetry) / self.arm
-        return centres, turns, _turned(self.translations, self.symmetry) - torch.linalg.cross(turns, centres)
+        return _images(self.centres, self.symmetry), turns, _turned(self.translations, self.symmetry)
 
     def _screws(self, blended: Callable[[Tensor], Tensor]) -> Screws:
-        turn, shift = blended(torch.cat(self.of_all()[1:], dim=1)).split(3, dim=1)
+        centres, turns, velocities = self.of_all()
+        at_origin = velocities - torch.linalg.cross(turns, centres)
+        turn, shift = blended(torch.cat((turns, at_origin), dim=1)).split(3, dim=1)
         return Screws(turn, shift)
 
 

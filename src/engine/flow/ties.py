@@ -1,30 +1,37 @@
 """Neighbouring domains that move nearly alike are tied: what noise and chance would pull apart.
 
 Each domain and each of the eight nearest to it cost d² / (d² + s²), d being how far their motions disagree in the
-middle between them, at the velocities that they have at t = 0, and s one ångström (the measure of Geman & McClure,
-Bull. Int. Stat. Inst. 52 (1987) 5).  A little disagreement is drawn together; a border between domains, where motions
-differ by far more, costs what it costs and is left where it is.  So a rigid domain of many centres stays one, its
-parts do not follow the noise, and what lies beside a border does not drift across it.
+middle between them, at the velocities that they have at t = 0,
 
-How much it costs beside the correlation hangs on the noise, as the weight of a prior does.  Maps are low-passed until
-their noise is a tenth of their height, see conditioning.py; the wider the Gaussian for that, the fewer places are left
-in which noise is independent, as the volume under it.  Clean maps have no noise, but no detail finer than their
-resolution either: they count as if they had been low-passed to 5 Å.
+    d = u_i - u_j + (ω_i + ω_j) / 2 × (c_j - c_i),
+
+and s one ångström (the measure of Geman & McClure, Bull. Int. Stat. Inst. 52 (1987) 5).  A little disagreement is drawn
+together; a border between domains, where motions differ by far more, costs what it costs and is left where it is.  So a
+rigid domain of many centres stays one, its parts do not follow the noise, and what lies beside a border does not drift
+across it.
+
+How much the mean over all pairs costs beside the correlation hangs on the noise, as the weight of a prior does.  Maps
+are low-passed until their noise is a tenth of their height, see conditioning.py; the wider the Gaussian for that, the
+fewer places are left in which noise is independent, as the volume under it: it costs at most 0.02 σ³, σ in Å.  Clean
+maps have no noise, but not every detail of theirs is to be followed either: σ is never less than 1.2 Å, which was
+chosen on simulated pairs, see docs/accuracy.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from .domains import CombinedField, DomainField, LayeredField
 from .velocity import Field
 
 _NEIGHBOURS = 8  # of each centre
 _ALIKE = 1.0  # Å, s
-_FINEST = 1.2  # Å, standard deviation
+_NARROWEST = 1.2  # Å, σ
 _STIFFNESS = 0.02  # correlation for each Å³, if no domain moves as its neighbours do
 
 
@@ -40,24 +47,35 @@ class Ties(NamedTuple):
     low_pass: float
     side: float
 
-    def cost(self, field: Field) -> Tensor | None:
-        """In units of correlation; scalar, differentiable in the motions.  None of a field without domains.
+    def between(self, field: Field) -> Callable[[], Tensor] | None:
+        """What the domains of this field cost, told anew whenever it is called; None of a field without domains.
 
-        Of layers of domains, each by itself.
+        In units of correlation; scalar, differentiable in the motions.  Of layers of domains, each by itself.
+        Neighbours are found once where the centres are held.
         """
-        layers = _layers_of(field)
-        return sum(map(self._of_layer, layers[1:]), self._of_layer(layers[0])) if layers else None
+        layers = [(each, None if each.centres.requires_grad else _neighbours(each)) for each in _layers_of(field)]
+        stiffness = _STIFFNESS * max(self.low_pass, _NARROWEST) ** 3
+        if not layers:
+            return None
+        return lambda: stiffness * torch.stack([self._of_layer(*each) for each in layers]).sum()
 
-    def _of_layer(self, field: DomainField) -> Tensor:
-        centres, turns, shifts = field.of_all()
-        centres = centres.detach()
-        apart = torch.cdist(centres, centres).fill_diagonal_(float("inf"))
-        near = apart.topk(min(_NEIGHBOURS, len(centres) - 1), largest=False).indices  # (n, k)
-        middle = (centres[:, None] + centres[near]) / 2
-        ways = torch.linalg.cross(turns[:, None] - turns[near], middle) + shifts[:, None] - shifts[near]
+    def _of_layer(self, field: DomainField, near: Tensor | None) -> Tensor:
+        centres, turns, velocities = field.of_all()
+        centres = centres.detach()  # these are not to be drawn to where motions happen to agree
+        near = _neighbours(field) if near is None else near
+        turns_there, velocities_there = embedding(near, torch.cat((turns, velocities), dim=1)).split(3, dim=2)
+        ways = torch.linalg.cross((turns[:, None] + turns_there) / 2, centres[near] - centres[:, None])
+        ways = ways + velocities[:, None] - velocities_there
         squares = (ways * (self.side / _ALIKE)).square().sum(2)
-        mean = (squares / (1 + squares)).sum() / max(1, near.numel())
-        return _STIFFNESS * max(self.low_pass, _FINEST) ** 3 * mean
+        return (squares / (1 + squares)).sum() / max(1, near.numel())
+
+
+@torch.no_grad()
+def _neighbours(field: DomainField) -> Tensor:
+    """Of each domain the nearest others, (n, at most 8)."""
+    centres = field.of_all()[0]
+    apart = torch.cdist(centres, centres).fill_diagonal_(float("inf"))
+    return apart.topk(min(_NEIGHBOURS, len(centres) - 1), largest=False).indices
 
 
 def _layers_of(field: Field) -> list[DomainField]:

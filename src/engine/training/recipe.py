@@ -186,7 +186,10 @@ class AutoTraining:
     def update(self) -> None:
         """As `Training.update`; at the end of a stage go on to the next."""
         if self.will_dock:
-            self.begin_with(self.dock([self.search()]))
+            poses = self.ranks.gathered(self.search())
+            docked = self.ranks.from_first(self.dock(poses) if self.ranks.is_first else None)
+            assert docked is not None
+            self.begin_with(docked)
         stage = self.stages[self._stage]
         done = self._training.step
         decay = (stage.last_rate / stage.first_rate) ** (done / stage.n_steps)

@@ -67,11 +67,11 @@ class Training:
         ties: Ties | None = None,
     ) -> None:
         self.options = options
-        self._ties = ties
         self.notes: list[str] = []  # for the user, until taken
         self.without_partner: list[Part] = []  # recipe auto looks for it
         self.velocity = velocity.to(device)
         ranks.make_equal(self.velocity.state_dict().values())
+        self._tension = ties.between(self.velocity) if ties else None
         self.n_points = len(pair.weights)  # of all ranks
         self.ranks, self._own_points = ranks, ranks.share_of(self.n_points)
         self.step = 0  # the step that the next `evaluate` belongs to
@@ -140,8 +140,8 @@ class Training:
         if cells is not None and self.options.mu_mesh:
             mesh = self.options.mu_mesh * rigidity(carried, cells) * (len(cells) / self._n_cells)
             loss, objective = loss + mesh, objective + mesh / self._voxel
-        tension = self._ties.cost(self.velocity) if self._ties and self.ranks.is_first else None
-        if tension is not None:  # all ranks have the same domains
+        if self._tension is not None and self.ranks.is_first:  # all ranks have the same domains
+            tension = self._tension()
             loss, objective = loss + tension, objective + tension
         self._optimiser.zero_grad()
         objective.backward()

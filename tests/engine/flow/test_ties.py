@@ -34,6 +34,10 @@ def _with_velocities(field: DomainField, turns: np.ndarray, at_origin: np.ndarra
     return field
 
 
+def _cost(field) -> torch.Tensor:
+    return Ties(LOW_PASS, SIDE).between(field)()
+
+
 def _cost_of_all_pairs(centres: np.ndarray, turns: np.ndarray, at_origin: np.ndarray) -> float:
     costs = []
     for i, centre in enumerate(centres):
@@ -46,7 +50,7 @@ def _cost_of_all_pairs(centres: np.ndarray, turns: np.ndarray, at_origin: np.nda
 
 def test_one_rigid_motion_costs_nothing():
     field = _with_velocities(_field(), np.tile([0.3, -0.5, 0.8], (30, 1)), np.tile([0.1, 0.2, -0.1], (30, 1)))
-    assert Ties(LOW_PASS, SIDE).cost(field).item() == pytest.approx(0, abs=1e-9)
+    assert _cost(field).item() == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("size", [0.003, 0.03, 1.0])
@@ -55,7 +59,7 @@ def test_the_cost_is_that_of_all_pairs_of_neighbours(size):
     turns, at_origin = size * random.normal(size=(2, 30, 3))
     field = _with_velocities(_field(), turns, at_origin)
     wanted = _cost_of_all_pairs(field.centres.detach().double().numpy(), turns, at_origin)
-    assert Ties(LOW_PASS, SIDE).cost(field).item() == pytest.approx(wanted, rel=1e-4)
+    assert _cost(field).item() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_images_by_a_symmetry_are_neighbours_too():
@@ -63,9 +67,10 @@ def test_images_by_a_symmetry_are_neighbours_too():
     random = np.random.default_rng(2)
     turns, at_origin = 0.02 * random.normal(size=(2, 10, 3))
     field = _with_velocities(_field(10, symmetry=symmetry), turns, at_origin)
-    of_all = [each.detach().double().numpy() for each in field.of_all()]
-    assert len(of_all[0]) == 30
-    assert Ties(LOW_PASS, SIDE).cost(field).item() == pytest.approx(_cost_of_all_pairs(*of_all), rel=1e-4)
+    centres, turns, velocities = (each.detach().double().numpy() for each in field.of_all())
+    assert len(centres) == 30
+    wanted = _cost_of_all_pairs(centres, turns, velocities - np.cross(turns, centres))
+    assert _cost(field).item() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_a_border_is_left_where_it_is_and_a_little_disagreement_is_drawn_together():
@@ -74,24 +79,47 @@ def test_a_border_is_left_where_it_is_and_a_little_disagreement_is_drawn_togethe
     with torch.no_grad():
         field.translations[right, 1] += 0.4  # 40 Å
         field.translations[0, 2] += 0.005  # half an Å
-    Ties(LOW_PASS, SIDE).cost(field).backward()
+    _cost(field).backward()
+    assert field.centres.grad is None, "these are not to be drawn to where motions happen to agree"
     pull = field.translations.grad[:, 2]
     assert pull[0] > 0, "against the disagreement"
     across = field.translations.grad[:, 1].abs().max()
     assert across < 0.02 * pull[0]
 
 
+def test_where_centres_are_held_neighbours_are_found_once_and_the_cost_is_the_same():
+    field = _with_velocities(_field(), *(0.02 * np.random.default_rng(4).normal(size=(2, 30, 3))))
+    free = _cost(field).item()
+    field.hold_centres()
+    held = Ties(LOW_PASS, SIDE).between(field)
+    assert held().item() == free
+    with torch.no_grad():
+        field.translations.zero_(), field.rotations.zero_()
+    assert held().item() == 0, "motions are those of now"
+
+
+def test_many_domains_are_pulled_alike_in_every_run():
+    """More rows than PyTorch sums in one thread."""
+    field = _with_velocities(_field(2000), *(0.02 * np.random.default_rng(5).normal(size=(2, 2000, 3))))
+    pulls = []
+    for _ in range(5):
+        field.zero_grad()
+        _cost(field).backward()
+        pulls.append(field.translations.grad.clone())
+    assert all(torch.equal(pull, pulls[0]) for pull in pulls)
+
+
 def test_a_single_domain_has_no_neighbours():
-    assert Ties(LOW_PASS, SIDE).cost(_field(1)).item() == 0
+    assert _cost(_field(1)).item() == 0
 
 
 def test_layers_of_domains_are_tied_each_by_itself_and_a_network_is_not():
-    ties, random = Ties(LOW_PASS, SIDE), np.random.default_rng(3)
+    random = np.random.default_rng(3)
     large, small = (_with_velocities(_field(n, n), *(0.02 * random.normal(size=(2, n, 3)))) for n in (12, 40))
-    of_large, of_small = ties.cost(large).item(), ties.cost(small).item()
-    assert ties.cost(LayeredField(large, small)).item() == pytest.approx(of_large + of_small)
-    assert ties.cost(CombinedField(large, VelocityField(2, 4, 0))).item() == pytest.approx(of_large)
-    assert ties.cost(VelocityField(2, 4, 0)) is None
+    of_large, of_small = _cost(large).item(), _cost(small).item()
+    assert _cost(LayeredField(large, small)).item() == pytest.approx(of_large + of_small)
+    assert _cost(CombinedField(large, VelocityField(2, 4, 0))).item() == pytest.approx(of_large)
+    assert Ties(LOW_PASS, SIDE).between(VelocityField(2, 4, 0)) is None
 
 
 def test_a_rigid_body_stays_one_in_noise():
@@ -127,6 +155,8 @@ def test_a_rigid_body_stays_one_in_noise():
 
 
 @pytest.mark.parametrize(("low_pass", "least"), [(0.0, 1.2**3), (1.0, 1.2**3), (1.5, 1.5**3)])
-def test_clean_maps_are_tied_as_by_their_resolution(low_pass, least):
+def test_the_cost_of_no_domain_moving_as_another_is_that_of_the_low_pass_or_of_the_narrowest(low_pass, least):
     field = _with_velocities(_field(), *np.random.default_rng(0).normal(size=(2, 30, 3)))
-    assert Ties(low_pass, SIDE).cost(field).item() == pytest.approx(0.02 * least, rel=0.01), "none moves as another"
+    assert Ties(low_pass, SIDE).between(field)().item() == pytest.approx(0.02 * least, rel=0.01), (
+        "none moves as another"
+    )
