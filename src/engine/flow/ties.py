@@ -1,14 +1,14 @@
 """Neighbouring domains that move nearly alike are tied: what noise and chance would pull apart.
 
-Each domain and each of the eight nearest to it cost d² / (d² + s²), d being how far their motions disagree in the
-middle between them, at the velocities that they have at t = 0,
+Each domain and each of the eight nearest to it cost d² / (d² + s²), d being how far their screws, at the velocities of
+t = 0, disagree at the place m in the middle between them,
 
-    d = u_i - u_j + (ω_i + ω_j) / 2 × (c_j - c_i),
+    d = v_i(m) - v_j(m),   v_i(m) = u_i + ω_i × (m - c_i),
 
 and s one ångström (the measure of Geman & McClure, Bull. Int. Stat. Inst. 52 (1987) 5).  A little disagreement is drawn
 together; a border between domains, where motions differ by far more, costs what it costs and is left where it is.  So a
 rigid domain of many centres stays one, its parts do not follow the noise, and what lies beside a border does not drift
-across it.
+across it.  In the derivative the place m stays where it is, and a centre counts as a part of its screw.
 
 How much the mean over all pairs costs beside the correlation hangs on the noise, as the weight of a prior does.  Maps
 are low-passed until their noise is a tenth of their height, see conditioning.py; the wider the Gaussian for that, the
@@ -60,14 +60,19 @@ class Ties(NamedTuple):
         return lambda: stiffness * torch.stack([self._of_layer(*each) for each in layers]).sum()
 
     def _of_layer(self, field: DomainField, near: Tensor | None) -> Tensor:
-        centres, turns, velocities = field.of_all()
-        centres = centres.detach()  # these are not to be drawn to where motions happen to agree
+        screws = torch.stack(field.of_all(), dim=1)  # (n, 3, 3)
         near = _neighbours(field) if near is None else near
-        turns_there, velocities_there = embedding(near, torch.cat((turns, velocities), dim=1)).split(3, dim=2)
-        ways = torch.linalg.cross((turns[:, None] + turns_there) / 2, centres[near] - centres[:, None])
-        ways = ways + velocities[:, None] - velocities_there
+        ours, theirs = screws[:, None], embedding(near, screws.flatten(1)).unflatten(2, (3, 3))  # (n, k, 3, 3)
+        middle = (ours[:, :, 0] + theirs[:, :, 0]).detach() / 2
+        ways = _velocity(ours, middle) - _velocity(theirs, middle)
         squares = (ways * (self.side / _ALIKE)).square().sum(2)
         return (squares / (1 + squares)).sum() / max(1, near.numel())
+
+
+def _velocity(screws: Tensor, places: Tensor) -> Tensor:
+    """Of screws (…, 3, 3), each a centre, a turn and the centre's velocity, at places (…, 3)."""
+    centres, turns, velocities = screws.unbind(-2)
+    return velocities + torch.linalg.cross(turns.expand_as(places), places - centres)
 
 
 @torch.no_grad()

@@ -80,7 +80,6 @@ def test_a_border_is_left_where_it_is_and_a_little_disagreement_is_drawn_togethe
         field.translations[right, 1] += 0.4  # 40 Å
         field.translations[0, 2] += 0.005  # half an Å
     _cost(field).backward()
-    assert field.centres.grad is None, "these are not to be drawn to where motions happen to agree"
     pull = field.translations.grad[:, 2]
     assert pull[0] > 0, "against the disagreement"
     across = field.translations.grad[:, 1].abs().max()
@@ -107,6 +106,29 @@ def test_many_domains_are_pulled_alike_in_every_run():
         _cost(field).backward()
         pulls.append(field.translations.grad.clone())
     assert all(torch.equal(pull, pulls[0]) for pull in pulls)
+
+
+def test_in_the_derivative_the_place_between_stays_and_a_centre_is_a_part_of_its_screw():
+    random = np.random.default_rng(6)
+    centres, turns, velocities = random.normal(size=(3, 2, 3)) * np.array([0.3, 0.1, 0.01])[:, None, None]
+    field = DomainField(torch.from_numpy(centres), torch.tensor(0.05), torch.tensor(1.0))
+    with torch.no_grad():
+        field.rotations.copy_(torch.from_numpy(turns))
+        field.translations.copy_(torch.from_numpy(velocities))
+    _cost(field).backward()
+    place = centres.mean(axis=0)
+
+    def cost(screw_centres):
+        ways = velocities + np.cross(turns, place - screw_centres)
+        apart = np.linalg.norm(ways[0] - ways[1]) * SIDE
+        return MOST * apart**2 / (1 + apart**2)
+
+    wanted = np.zeros((2, 3))
+    for each in np.ndindex(2, 3):
+        step = np.zeros((2, 3))
+        step[each] = 1e-6
+        wanted[each] = (cost(centres + step) - cost(centres - step)) / 2e-6
+    np.testing.assert_allclose(field.centres.grad.numpy(), wanted, rtol=1e-4)
 
 
 def test_a_single_domain_has_no_neighbours():
