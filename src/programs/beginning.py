@@ -80,7 +80,7 @@ def begin(
     levels = (judged.options.initial_level, judged.options.target_level)
     maps = (judged.initial, judged.target)
     comparison = Comparison(*maps, *levels, device, validation, held_out, training.without_partner)
-    ceiling = None if noise is None else _ceiling(noise, judged.target, levels[1], seen.low_pass, reporter)
+    ceiling = None if noise is None else _ceiling(noise, judged.target, levels[1], seen.target_low_pass, reporter)
     return training, Compared(*maps, levels[1], blur, comparison, levels[0], ceiling)
 
 
@@ -144,8 +144,8 @@ class _Seen(NamedTuple):
     target: DensityMap
     options: TrainingOptions  # with the levels of these maps
     blur: float  # Å, standard deviation of the Gaussian that makes the initial as coarse as the target
-    low_pass: float  # Å, of the Gaussian by which the target was low-passed
-    against_noise: float  # Å, of the Gaussians by which noisy ones were, taken together; 0 where none is
+    target_low_pass: float  # Å, of the Gaussian by which the target was low-passed, against noise or ripples
+    low_pass: float  # Å, of the Gaussians that took the noise off both maps, one after the other; 0 of clean ones
     notes: tuple[str, ...]
 
 
@@ -189,9 +189,7 @@ def _training_of(given: Given, device: torch.device, ranks: Ranks) -> Training |
     if options.recipe == "auto":
         from ..engine.training.recipe import AutoTraining
 
-        return AutoTraining(
-            initial, target, options, blur, symmetry, device, held_out, segments, seen.against_noise, ranks
-        )
+        return AutoTraining(initial, target, options, blur, symmetry, device, held_out, segments, seen.low_pass, ranks)
     from ..engine.flow.fields import new_field
     from ..engine.training.training import Training
 
@@ -210,9 +208,9 @@ def _conditioned(pair: Pair, options: TrainingOptions, noise: Noise | None) -> _
     a = conditioned(pair.initial, options.initial_level, masks.get("initial"))
     b = conditioned(pair.target, options.target_level, masks.get("target"), noise)
     options = dataclasses.replace(options, initial_level=a.level, target_level=b.level)
-    against_noise = math.hypot(*(each.blur for each in (a, b) if each.mask is not None))
+    low_pass = math.hypot(*(each.blur for each in (a, b) if each.is_noisy))
     blur = joined_blur(_blur_between(pair.initial, pair.target, options, a.mask, b.mask), a.blur, b.blur)
-    return _Seen(a.density_map, b.density_map, options, blur, b.blur, against_noise, (*a.notes, *b.notes))
+    return _Seen(a.density_map, b.density_map, options, blur, b.blur, low_pass, (*a.notes, *b.notes))
 
 
 def _noise_of_target(pair: Pair, reporter: Reporter) -> Noise | None:
@@ -230,16 +228,16 @@ def _noise_of_target(pair: Pair, reporter: Reporter) -> Noise | None:
     return noise
 
 
-def _ceiling(noise: Noise, target: DensityMap, level: float, low_pass: float, reporter: Reporter) -> float:
+def _ceiling(noise: Noise, target: DensityMap, level: float, target_low_pass: float, reporter: Reporter) -> float:
     """The correlation with the target, as training sees it, that its noise leaves to a perfect flow.
 
     Args:
-        low_pass: standard deviation in Å of the Gaussian by which the target was low-passed.
+        target_low_pass: standard deviation in Å of the Gaussian by which the target was low-passed.
     """
     from ..engine.maps.half_maps import ceiling_of_correlation
     from ..engine.maps.low_pass import SIGMA_OF_RESOLUTION, low_passed
 
-    seen = low_passed(noise.draw, target.voxel_size, low_pass / SIGMA_OF_RESOLUTION)
+    seen = low_passed(noise.draw, target.voxel_size, target_low_pass / SIGMA_OF_RESOLUTION)
     ceiling = ceiling_of_correlation(above_level(target, level), seen)
     reporter.note(
         f"By its half maps the noise of {target.name} leaves even a perfect morph a correlation of {ceiling:.3f} with "

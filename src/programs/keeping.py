@@ -8,10 +8,10 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..engine.errors import InputError, is_of_memory, named
 from ..engine.files.run_directory import (
@@ -39,8 +39,11 @@ from .stop_request import Stopped, StopRequest
 if TYPE_CHECKING:
     import torch
 
+    from ..engine.training.docked_starts import DockedStarts
     from ..engine.training.recipe import AutoTraining
     from ..engine.training.training import Training
+
+_T = TypeVar("_T")
 
 _LARGE_BOX = 1 << 24  # voxels; in smaller ones taking memory anew costs more time than it spares memory
 _SAID_SHARE = 5e-5  # of the mass outside the box; less would be said as 0.00 %
@@ -136,13 +139,7 @@ def _make_steps(
             if ranks.from_first(training.finished or bool(stop)):
                 return
             if isinstance(training, AutoTraining) and training.will_dock:
-                own = docked = None
-                with contextlib.suppress(Stopped), stop.at_once():
-                    own = training.search()
-                poses = ranks.gathered(own)
-                with contextlib.suppress(Stopped), stop.at_once():  # is not begun where that was broken off
-                    docked = training.dock([each for each in poses if each is not None])
-                docked = ranks.from_first(docked)
+                docked = _docked(training, stop)
                 if docked is None:
                     return
                 give_freed_memory_back()  # what docking and the first measures took, steps do not
@@ -151,6 +148,21 @@ def _make_steps(
         with keeper.saving_the_step():
             evaluate(training, device, reporter)
         reporter.step(training.step, keeper.last_loss)
+
+
+def _docked(training: AutoTraining, stop: StopRequest) -> DockedStarts | None:
+    """What docking finds, on every rank; None where a stop breaks it off."""
+    ranks = training.ranks
+    poses = ranks.gathered(_unless_stopped(stop, training.search))
+    found = [each for each in poses if each is not None]
+    return ranks.from_first(_unless_stopped(stop, lambda: training.dock(found)))  # not begun after a stop
+
+
+def _unless_stopped(stop: StopRequest, work: Callable[[], _T]) -> _T | None:
+    """What the work gives, which must change nothing; None where a stop is asked for before its end."""
+    with contextlib.suppress(Stopped), stop.at_once():
+        return work()
+    return None
 
 
 class _Keeper:

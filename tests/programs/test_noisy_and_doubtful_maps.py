@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+import re
 import shutil
 
 import mrcfile
@@ -12,17 +15,24 @@ from running import call, run_json, training
 from test_programs import read_frames
 
 from chimerax.cryotrans.engine.maps.demo_pair import make_demo_pair
+from chimerax.cryotrans.engine.maps.relative_blur import estimate_blur
+from chimerax.cryotrans.engine.training.recipe import AutoTraining
 
 _SIDES = (40, 44, 48)
 
 
+def _write_blobs(folder, noise):
+    """Two blobs in much solvent, one of which moves, with noise of these standard deviations."""
+    rng = np.random.default_rng(4)
+    for name, move, sigma in zip(("initial", "target"), (0, 3), noise):
+        clean = blob((20, 16, 20), _SIDES, 4) + blob((20, 26 + move, 26), _SIDES, 4)
+        write_mrc(folder / f"{name}.mrc", (clean + rng.normal(0, sigma, _SIDES)).astype(np.float32))
+
+
 @pytest.fixture
 def noisy(tmp_path):
-    """A folder with two blobs in much solvent, whose noise reaches the level in both maps."""
-    rng = np.random.default_rng(4)
-    for name, move in (("initial", 0), ("target", 3)):
-        clean = blob((20, 16, 20), _SIDES, 4) + blob((20, 26 + move, 26), _SIDES, 4)
-        write_mrc(tmp_path / f"{name}.mrc", (clean + rng.normal(0, 0.3, _SIDES)).astype(np.float32))
+    """A folder with maps whose noise reaches the level in both."""
+    _write_blobs(tmp_path, (0.3, 0.3))
     return tmp_path
 
 
@@ -46,6 +56,32 @@ def test_of_noisy_maps_both_programs_take_the_molecule_unless_told_not_to(noisy,
     line = ["predict", "-i", noisy / "initial.mrc", "-t", LEVEL, "--run", noisy / "auto", "-d", noisy / "whole"]
     assert call(capsys, *line, "--frames", 2, "--conditioning", "off").status == 0
     np.testing.assert_array_equal(read_frames(noisy / "whole")[0], off)
+
+
+@pytest.mark.parametrize("noise", [(0.0, 0.0), (0.0, 0.3), (0.3, 0.3)])
+def test_recipe_auto_and_the_blur_are_told_of_noise(tmp_path, capsys, monkeypatch, noise):
+    widths, masked = [], []
+
+    class Told(AutoTraining):
+        def __init__(self, *given, **named):
+            widths.append(inspect.signature(AutoTraining).bind(*given, **named).arguments["low_pass"])
+            super().__init__(*given, **named)
+
+    def blur_of(initial, target, voxel_size, is_masked):
+        masked.append(is_masked)
+        return estimate_blur(initial, target, voxel_size, is_masked)
+
+    monkeypatch.setattr("chimerax.cryotrans.engine.training.recipe.AutoTraining", Told)
+    monkeypatch.setattr("chimerax.cryotrans.engine.maps.relative_blur.estimate_blur", blur_of)
+    _write_blobs(tmp_path, noise)
+    line = ["train", "-i0", tmp_path / "initial.mrc", "-t0", LEVEL, "-i1", tmp_path / "target.mrc", "-t1", LEVEL]
+    line += ["-d", tmp_path / "run", "--recipe", "auto", "--flow", "network", "--width", 8, "--seed", 0, "--no-report"]
+    result = call(capsys, *line, "-n", 1, "-p", 1)
+    assert result.status == 0, result.err
+    said = [float(resolution) for resolution in re.findall(r"low-passed to ([\d.]+) Å", result.err)]
+    assert len(said) == np.count_nonzero(noise)
+    assert widths == [pytest.approx(0.225 * math.hypot(*said))]
+    assert masked == [any(noise)]
 
 
 def test_clean_maps_train_the_same_to_the_last_digit(maps, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from chains import lobe
 from phantoms import write_mrc
 from running import run, run_json
 
@@ -19,17 +20,17 @@ def pair():
     return make_demo_pair()
 
 
-def _density(atoms: np.ndarray, resolution: float) -> np.ndarray:
+def _density(atoms: np.ndarray, resolution: float, shape: tuple[int, int, int] = SHAPE, voxel=VOXEL) -> np.ndarray:
     """Gaussians by sums over the whole box; maximum 1."""
     sigma = 0.225 * resolution
-    z, y, x = (np.exp(-((np.arange(n) * VOXEL - atoms[:, [k]]) ** 2) / (2 * sigma**2)) for k, n in enumerate(SHAPE))
+    z, y, x = (np.exp(-((np.arange(n) * voxel - atoms[:, [k]]) ** 2) / (2 * sigma**2)) for k, n in enumerate(shape))
     density = np.einsum("az,ay,ax->zyx", z, y, x, optimize=True)
     return density / density.max()
 
 
-def _trained(folder, initial, target, levels=(LEVEL, LEVEL)):
+def _trained(folder, initial, target, levels=(LEVEL, LEVEL), voxel=VOXEL):
     maps = [
-        write_mrc(folder / f"{name}.mrc", density.astype(np.float32), (VOXEL,) * 3)
+        write_mrc(folder / f"{name}.mrc", density.astype(np.float32), (voxel,) * 3)
         for name, density in (("initial", initial), ("target", target))
     ]
     words = ["-i0", maps[0], "-i1", maps[1], "-t0", levels[0], "-t1", levels[1], "-d", folder / "run"]
@@ -50,6 +51,19 @@ def test_a_target_that_lacks_a_domain_is_not_good_and_the_part_is_named(pair, tm
     _, content = _trained(tmp_path, _density(pair.initial_atoms, 5), target)
     assert content["verdict"]["word"] != "good"
     assert "has no partner in target.mrc" in " ".join(content["verdict"]["reasons"])
+
+
+def test_a_mirror_image_is_never_good(tmp_path):
+    """Of chains that fold at random: of bundles of helices, as those of the demo, it looks like the original."""
+    voxel, shape = 3.0, (18, 18, 24)
+    way, middle = np.array((0.0, 0.0, 10.0)), (np.array(shape) - 1) / 2 * voxel
+    atoms = np.concatenate((lobe(45, 10.0, 1) - way, lobe(45, 10.0, 2) + way))
+    initial, target = (
+        _density(each + middle, resolution, shape, voxel) for each, resolution in ((atoms, 5), (atoms * (1, 1, -1), 7))
+    )
+    _, content = _trained(tmp_path, initial, target, voxel=voxel)
+    assert content["verdict"]["word"] != "good"
+    assert "strain" in " ".join(content["verdict"]["reasons"])
 
 
 def test_the_same_state_at_a_lower_resolution_is_good(pair, tmp_path):

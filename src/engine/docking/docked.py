@@ -107,7 +107,7 @@ def dock_domains(
         pair: both maps, see `coarse_pair`.
         seed: of whatever is left to chance.
         n_cuts: how many sets of supervoxels.
-        poses: what `search_poses` has found on every rank; by default it is searched here.
+        poses: what `search_poses` has found on each rank, in their order; by default all is searched here.
     """
     candidates = unlike_poses(pair, poses or [search_poses(pair, seed)])
     found: list[DockedDomains] = []
@@ -117,7 +117,7 @@ def dock_domains(
 
 
 def search_poses(pair: CoarsePair, seed: int = 0, ranks: Ranks = ALONE) -> Poses:
-    """The poses of what lies round a rank's share of many centres of the initial, on the CPU."""
+    """The poses of what lies round a rank's share of many centres of the initial; given on the CPU."""
     n_pieces = min(_MOST_PIECES, max(_FEWEST_PIECES, round(volume_of(pair) / _PIECE)))
     centres = cut(*points_above(pair.initial, _MOLECULE), n_pieces, seed).centres
     own = centres.tensor_split(ranks.n)[ranks.number]  # where ranks are many, some have none
@@ -139,7 +139,10 @@ def unlike_poses(pair: CoarsePair, poses: Sequence[Poses]) -> Motions:
 
 
 def at_detail(docked: DockedDomains, fine: CoarsePair) -> DockedDomains:
-    """The same domains with their poses as finer maps have them, turned otherwise where these tell it."""
+    """The same domains with their poses as finer maps have them, turned otherwise where these tell it.
+
+    Energy and correlation stay those of the maps in which they were docked.
+    """
     ratio = docked.pair.ratio / fine.ratio
     points, weights = points_above(fine.initial, RIM)
     nearest = torch.cdist(points / ratio, docked.supervoxels.centres).argmin(1)

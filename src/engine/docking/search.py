@@ -81,7 +81,7 @@ def dock(
         places: (p, 3), where a centre may come to in the target.
         mask: of the neighbourhoods.
         n_turns: how many rotations; 1200 lie about 15° apart.
-        n_best: how many poses of each: of all, and beyond them of those whose centre moves little.
+        n_best: how many poses of each: of all, and of those whose centre moves little; some may be both.
         voxel: Å.
     Returns:
         motions; ρ of each, (n,).

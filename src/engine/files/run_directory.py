@@ -1,7 +1,7 @@
 """The files of a training run.
 
     run.json      options, levels, grid, versions, device, seed, state; brought up to date at every checkpoint
-    loss.log      one loss a line, from step 0 on
+    loss.log      one loss a line, from step 0 on, of what is trained on: ties between domains included
     net_K.pt      weights after K periods
     net.pt        weights at the end
     metrics.csv   the measures of each checkpoint

@@ -98,7 +98,8 @@ class LookedAt:
         places = self._binned * (voxels + 0.5) - 0.5
         self.centre = (weights[:, None] * places).sum(0) / weights.sum()
         some = torch.randperm(len(voxels), generator=torch.Generator().manual_seed(0))[:_N_POINTS]
-        self._points = (self._binned * voxels[some] + self._binned // 2).double()  # where values need no interpolation
+        # Voxels of the map itself, one in each of the outline's: at full detail their values need no interpolation.
+        self._points = (self._binned * voxels[some] + self._binned // 2).double()
         self.radius = max(2.0, float((self._points - self.centre).norm(dim=1).quantile(0.98)))
         cells = (self._points / max(4.0, _BLOCK * self.radius)).long()
         self._block = torch.unique(cells @ torch.tensor([1 << 40, 1 << 20, 1]), return_inverse=True)[1]

@@ -78,6 +78,7 @@ def _local_fits(comparison: Comparison, measured: Measured, initial: DensityMap)
     a, b = alike
     of_a, of_b, both = smoothed(a, a), smoothed(b, b), smoothed(a, b)
     floor = 1e-4 * float(torch.maximum(of_a, of_b).max())
+    # The maps are in units of their mass: spread over fewer than 10⁷ voxels, no product of two squares underflows.
     local = both / (of_a.clamp(min=floor) * of_b.clamp(min=floor)).sqrt()
     ends = comparison.support + measured.displacement / initial.voxel_size - [along.start for along in part]
     places = (ends + 0.5) / binned - 0.5 + around

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..maps.bounding_box import bounding_box
 from ..maps.low_pass import SIGMA_OF_RESOLUTION
-from ..maps.shells import filtered_in_place, modes_of, power_of_shells, shell_numbers
+from ..maps.shells import filtered_in_place, longest_side, modes_of, power_of_shells, shell_numbers
 
 _FINEST = 3.0  # Å
 _FAINTEST = 1e-12  # of the strongest shell
@@ -49,12 +49,13 @@ def on_equal_terms(
     amplitudes = [np.sqrt(power_of_shells(each, shells)) for each in modes]
     lower = np.minimum(*amplitudes) * _low_pass(len(amplitudes[0]), shape, voxel_size)
     gains = [lower / np.maximum(amplitude, _FAINTEST * amplitude.max()) for amplitude in amplitudes]
-    b, a = (filtered_in_place(modes.pop(), gains.pop(), shells, shape) for _ in range(2))
+    b = filtered_in_place(modes.pop(), gains[1], shells, shape)  # popped, so that its memory is free for the other
+    a = filtered_in_place(modes.pop(), gains[0], shells, shape)
     a[~either[part]] = b[~either[part]] = 0
     return part, a, b
 
 
 def _low_pass(n_shells: int, shape: tuple[int, ...], voxel_size: tuple[float, float, float]) -> Array:
-    frequency = np.arange(n_shells) / max(n * size for n, size in zip(shape, voxel_size))
+    frequency = np.arange(n_shells) / longest_side(shape, voxel_size)
     sigma = SIGMA_OF_RESOLUTION * _FINEST
     return np.asarray(np.exp(-2 * (math.pi * sigma * frequency) ** 2))

@@ -54,6 +54,7 @@ class Conditioned(NamedTuple):
 
     @property
     def is_noisy(self) -> bool:
+        """Whether it was low-passed against noise; else it was against ripples, if at all."""
         return self.mask is not None
 
 

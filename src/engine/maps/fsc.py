@@ -14,6 +14,7 @@ import torch
 
 from ..errors import InputError
 from .bounding_box import bounding_box
+from .shells import longest_side, n_shells, sections, shell_numbers
 
 _VOXELS_AT_ONCE = 1 << 18
 _LINES_KEPT, _MODES_AT_ONCE = 1 << 24, 1 << 19  # modes, so that Fourier space of a large box is never held whole
@@ -24,8 +25,7 @@ def fourier_shell_correlation(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Correlate two maps shell by shell in Fourier space.
 
-    Shells are as thick as the finest frequency step, 1 / (longest side of the box), and centred on its multiples, up to
-    the Nyquist frequency of the coarsest axis; the mean of the maps (frequency 0) is in none.
+    Shells are those of shells.py, without frequency 0, the mean of the maps, and without the corners.
 
     Args:
         density_a: (nz, ny, nx), map units.
@@ -37,24 +37,23 @@ def fourier_shell_correlation(
     Raises:
         InputError: the maps differ in shape.
     """
-    _check_shapes(density_a, density_b)
+    check_shapes(density_a, density_b)
     grid_shape = density_a.shape
-    longest_side = max(n * size for n, size in zip(grid_shape, voxel_size))
-    n_shells = math.floor(longest_side / (2 * max(voxel_size)) + 1e-6)  # 1e-6: a Nyquist shell lost by rounding
+    n = n_shells(grid_shape, voxel_size)
     # The transform of a real map repeats itself at -k: modes that rfftn leaves out count by their partners.
     repeats = np.full(grid_shape[2] // 2 + 1, 2.0)
     repeats[0] = 1
     if grid_shape[2] % 2 == 0:
         repeats[-1] = 1
-    sums = np.zeros((3, n_shells + 2))  # first the mean's, last that of all beyond
+    sums = np.zeros((3, n + 2))  # first the mean's, last that of all beyond
     for part, a, b in _modes_of_both(density_a, density_b):
-        shells = np.minimum(_shell_numbers(grid_shape, voxel_size, longest_side, part), n_shells + 1).ravel()
+        shells = shell_numbers(grid_shape, voxel_size, part).ravel()
         for total, values in zip(sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)):
             total += np.bincount(shells, weights=(values * repeats[part]).ravel(), minlength=len(total))
     cross, power_a, power_b = sums[:, 1:-1]
     norm = np.sqrt(power_a) * np.sqrt(power_b)  # the root of each: their product may overflow
-    correlation = np.divide(cross, norm, out=np.zeros(n_shells), where=norm > 0)
-    return np.arange(1, n_shells + 1) / longest_side, np.clip(correlation, -1, 1)
+    correlation = np.divide(cross, norm, out=np.zeros(n), where=norm > 0)
+    return np.arange(1, n + 1) / longest_side(grid_shape, voxel_size), np.clip(correlation, -1, 1)
 
 
 def resolution_at(frequencies: np.ndarray, correlation: np.ndarray, threshold: float) -> float:
@@ -91,7 +90,7 @@ def correlation(density_a: np.ndarray, density_b: np.ndarray) -> float:
     Raises:
         InputError: the maps differ in shape.
     """
-    _check_shapes(density_a, density_b)
+    check_shapes(density_a, density_b)
     sums = np.zeros(3)
     flat_a, flat_b = np.ravel(density_a), np.ravel(density_b)
     for first in range(0, len(flat_a), _VOXELS_AT_ONCE):
@@ -103,14 +102,18 @@ def correlation(density_a: np.ndarray, density_b: np.ndarray) -> float:
 
 def correlation_about_mean(density_a: np.ndarray, density_b: np.ndarray) -> float:
     """The same after each map's mean is taken off (Pearson); 0.0 where a map is constant."""
-    _check_shapes(density_a, density_b)
+    check_shapes(density_a, density_b)
     if np.ptp(density_a) == 0 or np.ptp(density_b) == 0:  # else rounding of the mean would be correlated
         return 0.0
     a, b = _float64(density_a), _float64(density_b)
     return correlation(a - a.mean(), b - b.mean())
 
 
-def _check_shapes(density_a: np.ndarray, density_b: np.ndarray) -> None:
+def check_shapes(density_a: np.ndarray, density_b: np.ndarray) -> None:
+    """
+    Raises:
+        InputError: the maps differ in shape.
+    """
     if density_a.shape != density_b.shape:
         a, b = ("x".join(str(n) for n in density.shape[::-1]) for density in (density_a, density_b))
         raise InputError(f"The maps must share a grid: one has {a} voxels, the other {b}. Resample one of them first.")
@@ -128,9 +131,9 @@ def _modes_of_both(density_a: np.ndarray, density_b: np.ndarray) -> Iterator[tup
     box = bounding_box(occupied, 0)
     n_lines = math.prod(density_a[box].shape[:2])
     del occupied
-    for whole in _parts(slice(0, nx // 2 + 1), _LINES_KEPT // n_lines):
+    for whole in sections(slice(0, nx // 2 + 1), _LINES_KEPT // n_lines):
         lines = [_along_x(each[box], nx, whole) for each in (density_a, density_b)]
-        for part in _parts(whole, _MODES_AT_ONCE // (nz * ny)):
+        for part in sections(whole, _MODES_AT_ONCE // (nz * ny)):
             own = slice(part.start - whole.start, part.stop - whole.start)
             a, b = (torch.fft.fft2(each[:, :, own], s=(nz, ny), dim=(0, 1)).numpy() for each in lines)
             yield part, a, b
@@ -142,22 +145,6 @@ def _along_x(density: np.ndarray, n: int, part: slice) -> torch.Tensor:
     for section, values in zip(modes, density):
         section[:] = torch.fft.rfft(torch.tensor(values, dtype=torch.float64), n=n)[:, part]
     return modes
-
-
-def _parts(whole: slice, at_once: int) -> Iterator[slice]:
-    at_once = max(1, at_once)
-    return (slice(i, min(i + at_once, whole.stop)) for i in range(whole.start, whole.stop, at_once))
-
-
-def _shell_numbers(
-    grid_shape: tuple[int, ...], voxel_size: tuple[float, float, float], longest_side: float, part: slice
-) -> np.ndarray:
-    """Which shell each mode of rfftn lies in, of some sections across x, (nz, ny, part of nx // 2 + 1)."""
-    (nz, ny, nx), (z_size, y_size, x_size) = grid_shape, voxel_size
-    kz, ky, kx = np.fft.fftfreq(nz, z_size), np.fft.fftfreq(ny, y_size), np.fft.rfftfreq(nx, x_size)
-    squared = kz[:, np.newaxis, np.newaxis] ** 2 + ky[:, np.newaxis] ** 2 + kx[part] ** 2  # 1/Å²
-    numbers: np.ndarray = np.floor(longest_side * np.sqrt(squared) + 0.5).astype(np.intp)
-    return numbers
 
 
 def _float64(density: np.ndarray) -> np.ndarray:

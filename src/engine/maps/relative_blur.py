@@ -9,14 +9,14 @@ its parts, a blurred copy of the other: Wilson, Nature 150 (1942) 152; Rosenthal
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from .fsc import check_shapes
+from .shells import n_shells, numbers_at, sections, squared_frequencies
 
 _TIMES_NOISE = 5.0  # power that a shell must have
 _TIMES_NOISE_MASKED = 2.0  # within a mask: there is less noise there than power, and few shells have five times as much
@@ -51,15 +51,13 @@ def estimate_blur(
     Args:
         initial, target: (nz, ny, nx) on one grid, of any scale; without a threshold, whose edges are sharp.
         voxel_size: (z, y, x), Å.
-        is_masked: the maps are noisy, and nothing but the molecule was left of them.
+        is_masked: either map is noisy, and nothing but the molecule was left of it.
     Returns:
         Å; 0.0 where the target is as sharp as the initial map or sharper, or too few shells have signal to tell.
     Raises:
         InputError: the maps differ in shape.
     """
-    if initial.shape != target.shape:
-        a, b = ("x".join(str(n) for n in density.shape[::-1]) for density in (initial, target))
-        raise InputError(f"The maps must share a grid: one has {a} voxels, the other {b}. Resample one of them first.")
+    check_shapes(initial, target)
     powers = [_radial_power(density, voxel_size) for density in (initial, target)]
     signal = [p.power - p.noise for p in powers]
     times_noise = _TIMES_NOISE_MASKED if is_masked else _TIMES_NOISE
@@ -76,35 +74,26 @@ def estimate_blur(
 
 
 def _radial_power(density: np.ndarray, voxel_size: tuple[float, float, float]) -> _Power:
-    """Power by shells one frequency step of the longest side thick, from one step to the Nyquist frequency."""
-    longest_side = max(n * size for n, size in zip(density.shape, voxel_size))
-    n_shells = math.floor(longest_side / (2 * max(voxel_size)) + 1e-6)
+    """Power by shells, see shells.py, without frequency 0."""
     shape = nz, ny, n_modes_x = (*density.shape[:2], density.shape[2] // 2 + 1)
-    z, y, x = (np.fft.fftfreq(n, size) for n, size in zip(density.shape, voxel_size))
     lines = torch.empty(shape, dtype=torch.complex128)
-    for part in _parts(nz, ny * n_modes_x):
+    for part in sections(slice(0, nz), _MODES_AT_ONCE // (ny * n_modes_x)):
         lines[part] = torch.fft.rfft(torch.from_numpy(np.asarray(density[part], dtype=np.float64)))
     shells, power = np.empty(shape, np.int16), np.empty(shape)
-    sums = np.zeros(n_shells + 2)
-    for part in _parts(n_modes_x, nz * ny):
-        squared = z[:, None, None] ** 2 + y[:, None] ** 2 + x[part] ** 2
-        own = np.minimum(np.floor(longest_side * np.sqrt(squared) + 0.5), n_shells + 1).astype(np.int16)
-        sums += np.bincount(own.ravel(), weights=squared.ravel(), minlength=n_shells + 2)
-        shells[:, :, part] = own
+    n_sums = n_shells(density.shape, voxel_size) + 2
+    sums = np.zeros(n_sums)
+    for part in sections(slice(0, n_modes_x), _MODES_AT_ONCE // (nz * ny)):
+        squared = squared_frequencies(density.shape, voxel_size, part)
+        shells[:, :, part] = own = numbers_at(squared, density.shape, voxel_size)
+        sums += np.bincount(own.ravel(), weights=squared.ravel(), minlength=n_sums)
         power[:, :, part] = torch.fft.fft2(lines[:, :, part], dim=(0, 1)).abs().square().numpy()
     del lines
-    n_modes = np.bincount(shells.ravel(), minlength=n_shells + 2)
+    n_modes = np.bincount(shells.ravel(), minlength=n_sums)
     medians = _medians_of_shells(power.ravel(), shells.ravel(), n_modes)
     corners = float(medians[-1]) if medians[-2] < _STILL_FALLING * medians[-1] else 0.0
     noise = max(corners, _FAINTEST * float(power.mean()))
     squares = sums / np.maximum(n_modes, 1)
     return _Power(squares[1:-1], medians[1:-1], n_modes[1:-1].astype(np.float64), noise)
-
-
-def _parts(n: int, each: int) -> Iterator[slice]:
-    """Slices of n sections of so many modes each, so that what is made on the way takes little memory."""
-    at_once = max(1, _MODES_AT_ONCE // each)
-    return (slice(first, min(first + at_once, n)) for first in range(0, n, at_once))
 
 
 def _medians_of_shells(

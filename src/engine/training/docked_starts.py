@@ -61,7 +61,7 @@ class Docking:
         """Dock, once more where parts without partner are left out; it takes seconds to minutes and changes nothing.
 
         Args:
-            poses: what `search` has found on every rank.
+            poses: what `search` has found on each rank, in their order; the second time all is searched here.
         """
         begun_docked = list(itertools.takewhile(lambda begun: begun.flow == "docked", starts))
         n_cuts = max(1, sum(begun.number is not None and not begun.symmetry for begun in begun_docked))

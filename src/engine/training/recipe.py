@@ -70,7 +70,7 @@ class AutoTraining:
         device: where to compute.
         held_out: (nz, ny, nx), voxels of the target that it is not to see.
         segments: parts of the initial to be docked as wholes.
-        low_pass: Å, of the Gaussians that took the noise off both maps, 0 of clean ones.
+        low_pass: Å, standard deviation of the Gaussians that took the noise off both maps, see `Ties`.
         ranks: that train together; they search for poses together, and the first docks for all.
     """
 
@@ -192,8 +192,8 @@ class AutoTraining:
             self.begin_with(docked)
         stage = self.stages[self._stage]
         done = self._training.step
-        decay = (stage.last_rate / stage.first_rate) ** (done / stage.n_steps)
-        self._training.set_learning_rate(stage.first_rate * decay)
+        first, last = stage.rates
+        self._training.set_learning_rate(first * (last / first) ** (done / stage.n_steps))
         self._training.update()
         self.step += 1
         if self._training.step >= stage.n_steps or self._has_settled():
@@ -265,7 +265,7 @@ class AutoTraining:
             self.options,
             loss=stage.loss,
             debiased=stage.loss == "w2",
-            learning_rate=stage.first_rate,
+            learning_rate=stage.rates[0],
             n_steps=stage.n_steps,
         )
         side = stage.bin_size * self._voxel_size  # Å

@@ -12,10 +12,12 @@ _COARSE_VOXEL = 5.0  # Å, at most, in the starts
 _COARSE_POINTS = 3000  # at most, in the starts; for these, voxels may be larger
 _COARSE_BOX = 16  # voxels along the shortest side, at least
 _MANY_POINTS, _FEWEST_STEPS = 50_000, 120  # of a refinement: with more points fewer steps, but not below
-_RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}  # first and last, of the starts
+# Of learning, first and last: of the starts, by transport and then by correlation, and of each refinement.
+_TRANSPORT_RATES = {"network": (2e-3, 2e-3), "domains": (4e-3, 2e-3)}
+_START_RATES = (1e-3, 3e-4)
+_REFINING_RATES = ((1e-3, 5e-4), (5e-4, 2.5e-4), (2.5e-4, 1e-4))
 _BLUR_SLOPES = 1.4  # voxels: a grid may be so much coarser than the blur's standard deviation
 _LEAST_BINNING = 1.2  # at the target's own detail; below it a coarser grid spares less than it loses
-_REFINING_RATES = (1e-3, 5e-4, 2.5e-4, 1e-4)
 
 
 class Stage(NamedTuple):
@@ -26,8 +28,7 @@ class Stage(NamedTuple):
     loss: str
     bin_size: float  # voxels of the maps
     n_steps: int
-    first_rate: float
-    last_rate: float
+    rates: tuple[float, float]  # of learning, first and last
     blur: float = 0.0  # Å, standard deviation by which both maps are blurred beyond the target's own resolution
     margin: int = 0  # voxels, see `prepare`
 
@@ -60,21 +61,23 @@ def planned_stages(
     stages = []
     if starts[0].flow == "docked":  # one step, so that the first checkpoint is that of the maps as they are
         text = "nothing moves; parts of the initial map are docked into the target, which may take a minute"
-        stages.append(Stage(text, None, "correlation", sizes[0], 1, *_REFINING_RATES[:2], blurs[0]))
+        stages.append(
+            Stage(text, None, "correlation", bin_size=sizes[0], n_steps=1, rates=_REFINING_RATES[0], blur=blurs[0])
+        )
     for i, begun in enumerate(starts):
         text = f"start {i + 1} of {len(starts)}, {begun}" if len(starts) > 1 else str(begun)
+        by_transport, by_correlation = f"{text}: transport", f"{text}: correlation"
         if begun.flow == "docked":  # it is near already: what is coarser would lead it astray
-            how = (sizes[0], 200, *_REFINING_RATES[:2], blurs[0])
-            stages.append(Stage(f"{text}: correlation", i, "correlation", *how))
+            size, rates, blur = sizes[0], _REFINING_RATES[0], blurs[0]
+            stages.append(Stage(by_correlation, i, "correlation", size, n_steps=200, rates=rates, blur=blur))
             continue
-        blur = coarse * voxel / _BLUR_SLOPES
-        stages.append(Stage(f"{text}: transport", i, "w2", coarse, 500, *_RATES[begun.flow]))
-        stages.append(Stage(f"{text}: correlation", i, "correlation", coarse, 100, 1e-3, 3e-4, blur))
-    rates = zip(_REFINING_RATES, _REFINING_RATES[1:])
-    for name, blur, size, n_steps, (first, last) in zip(names, blurs, sizes, (300, 400, 400), rates):
+        rates, blur = _TRANSPORT_RATES[begun.flow], coarse * voxel / _BLUR_SLOPES
+        stages.append(Stage(by_transport, i, "w2", coarse, n_steps=500, rates=rates))
+        stages.append(Stage(by_correlation, i, "correlation", coarse, n_steps=100, rates=_START_RATES, blur=blur))
+    for name, blur, size, n_steps, rates in zip(names, blurs, sizes, (300, 400, 400), _REFINING_RATES):
         text, margin = f"refinement at {name} detail", int(blur == 0)
         n_steps = max(_FEWEST_STEPS, min(n_steps, round(n_steps * _MANY_POINTS / n_points(size, margin))))
-        stages.append(Stage(text, None, "correlation", size, n_steps, first, last, blur, margin))
+        stages.append(Stage(text, None, "correlation", size, n_steps=n_steps, rates=rates, blur=blur, margin=margin))
     return stages
 
 

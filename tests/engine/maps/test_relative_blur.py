@@ -47,14 +47,27 @@ def test_noise_does_not_pass_for_detail(noise):
 
 
 def test_within_a_mask_a_blur_is_found_where_noise_hides_all_but_few_shells():
-    found = []
-    for seed in range(5):
-        random = np.random.default_rng(seed)
-        a, b = _density(_atoms(), OWN), _density(_atoms("hinge"), math.hypot(OWN, 1.0))
-        masks = [ndimage.gaussian_filter((ndimage.gaussian_filter(each, 3) > 0.05).astype(float), 1) for each in (a, b)]
-        noisy = [(each + 0.5 * random.normal(size=SHAPE)) * mask for each, mask in zip((a, b), masks)]
-        found.append(estimate_blur(*noisy, VOXEL, is_masked=True))
+    found = [estimate_blur(*_noisy_in_masks(seed, noise=0.5), VOXEL, is_masked=True) for seed in range(5)]
     np.testing.assert_allclose(found, 1.5, atol=0.6)
+
+
+def test_within_a_mask_shells_count_that_would_be_noise_outside_one():
+    """Where noise is so strong that five times its power would leave too few shells, or the wrong ones."""
+    found = {True: [], False: []}
+    for seed in range(5):
+        noisy = _noisy_in_masks(seed, noise=1.3)
+        for is_masked, blurs in found.items():
+            blurs.append(estimate_blur(*noisy, VOXEL, is_masked=is_masked))
+    np.testing.assert_allclose(found[True], 1.5, atol=0.5)
+    assert min(found[False]) == 0.0
+
+
+def _noisy_in_masks(seed: int, noise: float) -> list[np.ndarray]:
+    """Two states in noise of this standard deviation, the second blurred by a voxel, each in a mask round it."""
+    random = np.random.default_rng(seed)
+    a, b = _density(_atoms(), OWN), _density(_atoms("hinge"), math.hypot(OWN, 1.0))
+    masks = [ndimage.gaussian_filter((ndimage.gaussian_filter(each, 3) > 0.05).astype(float), 1) for each in (a, b)]
+    return [(each + noise * random.normal(size=SHAPE)) * mask for each, mask in zip((a, b), masks)]
 
 
 def test_a_blur_by_another_program_is_found():

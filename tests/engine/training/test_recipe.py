@@ -3,16 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from phantoms import LEVEL, MOTION, MOVING, VOXEL_SIZE, two_domains
+from phantoms import LEVEL, MOTION, MOVING, SHAPE, VOXEL_SIZE, two_domains
 
 from chimerax.cryotrans.engine.carrying.prediction import carry
 from chimerax.cryotrans.engine.docking.partners import Part
 from chimerax.cryotrans.engine.errors import InputError
 from chimerax.cryotrans.engine.flow.checkpoint import state_of_field
+from chimerax.cryotrans.engine.flow.domains import DomainField, LayeredField
 from chimerax.cryotrans.engine.flow.integration import displacement
 from chimerax.cryotrans.engine.flow.symmetry import point_group
+from chimerax.cryotrans.engine.flow.ties import Ties
 from chimerax.cryotrans.engine.maps.density_map import DensityMap
 from chimerax.cryotrans.engine.options.training import TrainingOptions
+from chimerax.cryotrans.engine.training.docked_starts import DockedStarts
 from chimerax.cryotrans.engine.training.recipe import AutoTraining
 
 CPU = torch.device("cpu")
@@ -22,7 +25,7 @@ def _maps() -> tuple[DensityMap, DensityMap]:
     return tuple(DensityMap(two_domains(time), VOXEL_SIZE, name=f"t = {time:g}") for time in (0, 1))
 
 
-def _auto(flow: str = "auto", n_steps: int | None = None) -> AutoTraining:
+def _auto(flow: str = "auto", n_steps: int | None = None, low_pass: float = 0.0) -> AutoTraining:
     options = TrainingOptions(
         LEVEL,
         LEVEL,
@@ -33,7 +36,7 @@ def _auto(flow: str = "auto", n_steps: int | None = None) -> AutoTraining:
         flow=flow,
         n_domains=2 if flow != "auto" else None,
     )
-    return AutoTraining(*_maps(), options, 0.0, None, CPU)
+    return AutoTraining(*_maps(), options, 0.0, None, CPU, low_pass=low_pass)
 
 
 def _run(training: AutoTraining, until: int = 10**9) -> AutoTraining:
@@ -76,6 +79,30 @@ def test_a_stage_that_has_settled_ends_early(of_a_network):
 def test_domains_find_it_too():
     training = _run(_auto("domains"))
     assert _error(training) < 0.5
+
+
+@pytest.mark.parametrize("low_pass", [0.0, 2.0])  # Å: of clean maps, of noisy ones
+def test_domains_are_tied_wherever_correlation_is_trained_on_and_get_small_ones_at_last(low_pass):
+    training = _auto("domains", low_pass=low_pass)
+    # Two steps, so that domains which begin at rest have moved before a stage of transport ends.
+    training.stages = [stage._replace(n_steps=2) for stage in training.stages]
+    docked = DomainField.spread_over(torch.rand(50, 3, generator=torch.Generator().manual_seed(0)), 6)
+    with torch.no_grad():
+        docked.translations += 0.05 * torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    training.begin_with(DockedStarts([docked] * 4, [], ""))
+    training.evaluate()
+    ties, losses = Ties(low_pass, max(SHAPE) * VOXEL_SIZE[0]), set()
+    while training.step < 2 * len(training.stages) - 1:
+        training.update()
+        training.evaluate()
+        stage = training.stages[training._stage]
+        cost = ties.between(training.velocity)().item()
+        assert cost > 1e-4 or training._training.step == 0 or "nothing moves" in stage.text
+        expected = cost if stage.loss == "correlation" else 0.0
+        assert training.losses[-1] - training._training.loss() == pytest.approx(expected, abs=1e-6), stage.text
+        losses.add(stage.loss)
+    assert losses == {"w2", "correlation"}
+    assert isinstance(training.velocity, LayeredField)
 
 
 def _scored(monkeypatch, scores: dict[str, float]) -> tuple[AutoTraining, list[str]]:
