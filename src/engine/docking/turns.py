@@ -1,9 +1,10 @@
 """Whole domains turned otherwise at the places where they have come to.
 
 What lies round a single centre may look alike from several sides; a whole domain seldom does.  With all others where
-they are, |B - Σ D|² is least where the product of the domain with what the others leave of the target is largest, since
-|D|² stays about the same.  All turns about the domain's centre are looked through, the best distinct ones are moved
-uphill, and one that ends higher than the present pose takes its place.
+they are, all turns about the domain's centre are looked through by the product of the domain with what the others leave
+of the target, the best distinct ones are moved uphill in it, and one takes the place of the present pose if the whole
+then correlates better with the target.  The product alone does not tell turns that look nearly alike: a bundle of
+helices went from its right turn to a wrong one by it.
 Lengths are in coarse voxels.
 """
 
@@ -26,7 +27,7 @@ _TRIED = 6  # of each domain
 _DISTINCT = math.radians(25)
 _STEPS, _TURN_RATE, _SHIFT_RATE, _LAST_RATE = 40, 0.05, 0.15, 0.05  # radians, voxels; the last as a share of the first
 _MOST_POINTS = 1500  # of a domain, while turns are looked through
-_GAIN = 0.001  # of the product, by which another turn must be better
+_GAIN = 0.001  # of the domain's share of the mass: correlation by which another turn must be better
 
 
 def turned_otherwise(pair: CoarsePair, points: Tensor, weights: Tensor, domain: Tensor, motions: Motions) -> Motions:
@@ -44,14 +45,17 @@ def turned_otherwise(pair: CoarsePair, points: Tensor, weights: Tensor, domain: 
         own = domain == k
         rest = torch.nonzero(~own)[:, 0]
         ends = motions.moved(points[rest])[domain[rest], torch.arange(len(rest), device=rest.device)]
-        left = pair.target - deposit(ends, weights[rest], (nz, ny, nx))
-        better = _best_turn(left, points[own], weights[own], motions.chosen([k]), turns)
+        others = deposit(ends, weights[rest], (nz, ny, nx))
+        better = _best_turn(pair.target, others, points[own], weights[own], motions.chosen([k]), turns)
         motions = Motions.joined([motions.chosen(list(range(k))), better, motions.chosen(range(k + 1, motions.count))])
     return motions
 
 
-def _best_turn(left: Tensor, points: Tensor, weights: Tensor, motion: Motions, turns: Tensor) -> Motions:
-    """The motion of one domain, or that which explains more of what the others leave."""
+def _best_turn(
+    target: Tensor, others: Tensor, points: Tensor, weights: Tensor, motion: Motions, turns: Tensor
+) -> Motions:
+    """The motion of one domain, or that with which it and the others explain the target better."""
+    left = target - others
     centre = (points * weights[:, None]).sum(0) / weights.sum()
     present = motion.about(centre[None])
     few = slice(None, None, -(-len(points) // _MOST_POINTS))
@@ -66,19 +70,22 @@ def _best_turn(left: Tensor, points: Tensor, weights: Tensor, motion: Motions, t
             break
         if bool((angles_between(turns[kept], turns[i]) > _DISTINCT).all()):
             kept.append(i)
-    rotations, shifts, found = _uphill(
+    rotations, places = _uphill(
         left, points - centre, weights, turns[kept] @ present.rotations[0], centre + present.shifts
     )
+    # The present pose as it was too: uphill is also where the deposit of a turned grid is least smeared.
+    rotations, places = torch.cat((present.rotations, rotations)), torch.cat((centre + present.shifts, places))
+    wholes = (others + deposit((points - centre) @ r.T + c, weights, others.shape) for r, c in zip(rotations, places))
+    found = torch.stack([(whole * target).sum() / whole.norm() for whole in wholes]) / target.norm()
     best = int(found.argmax())
-    if best == 0 or float(found[best]) < (1 + _GAIN) * float(found[0]):
+    share = weights.sum() / (weights.sum() + others.sum())
+    if float(found[best] - found[:2].max()) <= _GAIN * float(share):
         return motion
-    return Motions(rotations[best][None], centre[None], shifts[best][None] - centre)
+    return Motions(rotations[best][None], centre[None], places[best][None] - centre)
 
 
-def _uphill(
-    left: Tensor, arms: Tensor, weights: Tensor, rotations: Tensor, ends: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotations, places of the centre and products after Adam's steps; the present place is `ends`, (1, 3)."""
+def _uphill(left: Tensor, arms: Tensor, weights: Tensor, rotations: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotations and places of the centre after Adam's steps; the present place is `ends`, (1, 3)."""
     turn = torch.zeros(len(rotations), 3).to(arms).requires_grad_()
     shift = torch.zeros(len(rotations), 3).to(arms).requires_grad_()
     optimiser = Adam(([turn], _TURN_RATE), ([shift], _SHIFT_RATE))
@@ -93,4 +100,4 @@ def _uphill(
         (-product().sum() / weights.sum()).backward()
         optimiser.step()
     with torch.no_grad():
-        return of_vectors(turn) @ rotations, ends + shift, product()
+        return of_vectors(turn) @ rotations, ends + shift
