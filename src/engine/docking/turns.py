@@ -75,7 +75,9 @@ def _best_turn(
     )
     # The present pose as it was too: uphill is also where the deposit of a turned grid is least smeared.
     rotations, places = torch.cat((present.rotations, rotations)), torch.cat((centre + present.shifts, places))
-    wholes = (others + deposit((points - centre) @ r.T + c, weights, others.shape) for r, c in zip(rotations, places))
+    nz, ny, nx = target.shape
+    ends = (points - centre) @ rotations.transpose(1, 2) + places[:, None]  # (r, n, 3)
+    wholes = [others + deposit(there, weights, (nz, ny, nx)) for there in ends]
     found = torch.stack([(whole * target).sum() / whole.norm() for whole in wholes]) / target.norm()
     best = int(found.argmax())
     share = weights.sum() / (weights.sum() + others.sum())
