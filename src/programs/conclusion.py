@@ -31,6 +31,7 @@ from .report.report import REPORT_FILE, write_report
 
 if TYPE_CHECKING:
     from ..engine.judging.comparison import Comparison, Measured
+    from ..engine.judging.motion_maps import Nearest
 
 PARTNERS_FILE = "without_partner.mrc"
 WITNESS_FILE = "witness.mrc"
@@ -90,6 +91,7 @@ def conclude(
         write_domains(run, initial, comparison, measured, nearest)
     with reporter.doing_without(MOTION_FILES[-1]):
         _write_motion(run, initial, comparison, measured)
+    del nearest
     with reporter.doing_without("The report"):
         places = comparison.support * np.array(initial.voxel_size)
         whole = whole_motion(places, measured.displacement, comparison.weights)
@@ -104,7 +106,7 @@ def conclude(
 
 
 def write_domains(
-    run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured, nearest: NDArray[np.int32]
+    run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured, nearest: Nearest
 ) -> None:
     """Find the rigid domains of the flow that was measured, and write both files; `nearest`: see `nearest_points`."""
     from ..engine.judging.motion_maps import spread_over

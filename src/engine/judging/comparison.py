@@ -82,32 +82,36 @@ class Comparison:
                 )
         if held_out is not None and held_out.shape != initial.grid_shape:
             raise InputError(f"The held-out voxels must be on the grid of {initial.name}, {grid_text(initial)}.")
-        density = above_level(initial, initial_level)
         self._validation, self._held_out = validation, held_out
         self._grid_shape, self._size = initial.grid_shape, initial.voxel_size
-        self.support = _occupied(density, initial, initial_level)
+        self.support = _occupied(above_level(initial, initial_level), initial, initial_level)
         self.device = device
         self._places = torch.from_numpy(self.support).to(device).float()  # exact
         self._angstroms = torch.tensor(self._size, device=device)  # of a voxel
-        self._maps = ((initial, initial_level), (target, target_level))
+        self._maps = {"initial": (initial, initial_level), "target": (target, target_level)}
         self.leave_out(without_partner)
 
     def leave_out(self, parts: Sequence[Part]) -> None:
         """From now on measure without these parts, see `without_partner`."""
         self.without_partner = tuple(parts)
-        has_partner, self.target_density = (
-            above_level(without(density_map, self.without_partner, of), level)
-            for (density_map, level), of in zip(self._maps, ("initial", "target"))
-        )
-        self.weights = has_partner[tuple(self.support.T)]
+        self.weights = self._above_level("initial")[tuple(self.support.T)]
         self._masses = torch.from_numpy(self.weights).to(self.device)
-        wanted = _occupied(self.target_density, *self._maps[1])
+        target = self.target_density()
+        wanted = _occupied(target, *self._maps["target"])
         self._distance = TransportDistance(
             torch.from_numpy(wanted).to(self.device).float() * self._angstroms,
-            torch.from_numpy(self.target_density[tuple(wanted.T)]).to(self.device),
+            torch.from_numpy(target[tuple(wanted.T)]).to(self.device),
             max(self._size),
         )
         self._distance.include(self._places * self._angstroms)
+
+    def target_density(self) -> NDArray[np.float32]:
+        """The target above its level, without what has no partner, (nz, ny, nx); made anew, as a large one is much."""
+        return self._above_level("target")
+
+    def _above_level(self, of: str) -> NDArray[np.float32]:
+        density_map, level = self._maps[of]
+        return above_level(without(density_map, self.without_partner, of), level)
 
     @torch.no_grad()
     def measure(self, field: Field, step: int, seconds: float, loss: float) -> Measured:
@@ -119,15 +123,18 @@ class Comparison:
         """
         side = max(self._grid_shape)  # voxels
         moved, change = deformation(field, (self._places + 0.5) / side, self._size)
+        volume_change, stretch, strain = (values.numpy() for values in change[1:])
+        mean_strain = overall_strain(change.strain, torch.from_numpy(self.weights).to(change.strain))
+        del change  # the gradients of all points
         carried = self._places + moved * side
-        generated = self._deposited(carried)
+        generated, target = self._deposited(carried), self.target_density()
         total = float(self.weights.sum(dtype=np.float64))
         outside = 1 - float(generated.sum(dtype=np.float64)) / total
-        part, *alike = on_equal_terms(generated, self.target_density, self._size)
+        part, *alike = on_equal_terms(generated, target, self._size)
         alike_by, on_held_out = correlation(*alike), self._on_held_out(part, *alike)
         del alike  # what follows takes as much memory
-        frequencies, fsc = fourier_shell_correlation(generated, self.target_density, self._size)
-        volume_change, stretch, strain = (values.numpy() for values in change[1:])
+        frequencies, fsc = fourier_shell_correlation(generated, target, self._size)
+        del target
         measures = Measures(
             step=step,
             seconds=seconds,
@@ -140,7 +147,7 @@ class Comparison:
             volume_change_high=self._percentile(volume_change, 99),
             largest_stretch=self._percentile(stretch, 99.9),
             folded=self._mean(volume_change <= 0),
-            strain=overall_strain(change.strain, torch.from_numpy(self.weights).to(change.strain)),
+            strain=mean_strain,
             held_out=on_held_out,
             validation=self._resolution_with_validation(generated),
         )

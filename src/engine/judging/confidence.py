@@ -66,7 +66,7 @@ def confidence(
 
 def _local_fits(comparison: Comparison, measured: Measured, initial: DensityMap) -> NDArray[np.float64]:
     """The local correlation of both maps where the flow takes each point, (n,)."""
-    part, *alike = on_equal_terms(measured.generated, comparison.target_density, initial.voxel_size)
+    part, *alike = on_equal_terms(measured.generated, comparison.target_density(), initial.voxel_size)
     side = voxel_side(initial.voxel_size)
     binned = max(1, int(_VOXEL / side))  # of the products, which are smoothed over more
     sigma = _BALL / (binned * side)

@@ -39,6 +39,8 @@ def on_equal_terms(
     """
     either = (generated > _SOME_MASS * generated.max()) | (target > 0)
     part = bounding_box(either, _ROUND)
+    nothing = ~either[part]
+    del either  # of the whole box
     masses = [float(each.sum(dtype=np.float64)) for each in (generated, target)]
     shape = target[part].shape
     if masses[0] <= 0:
@@ -51,7 +53,7 @@ def on_equal_terms(
     gains = [lower / np.maximum(amplitude, _FAINTEST * amplitude.max()) for amplitude in amplitudes]
     b = filtered_in_place(modes.pop(), gains[1], shells, shape)  # popped, so that its memory is free for the other
     a = filtered_in_place(modes.pop(), gains[0], shells, shape)
-    a[~either[part]] = b[~either[part]] = 0
+    a[nothing] = b[nothing] = 0
     return part, a, b
 
 

@@ -121,10 +121,9 @@ def _cut_by_the_box(density_map: DensityMap, kept: NDArray[np.float32]) -> Itera
     masses = np.bincount(parts, weights=kept[tuple(voxels.T)].astype(np.float64))
     largest = voxels[parts == np.argmax(masses)] if len(masses) else voxels  # noise lies at the faces too
     total = float(masses.max(initial=0.0))
-    kept = np.zeros_like(kept)
-    kept[tuple(largest.T)] = density_map.density[tuple(largest.T)]
+    densities = kept[tuple(largest.T)]
     for axis, letter in enumerate(_AXES):
-        sections = kept.sum(axis=tuple(k for k in range(3) if k != axis), dtype=np.float64)
+        sections = np.bincount(largest[:, axis], weights=densities, minlength=kept.shape[axis])
         if total <= 0 or len(sections) <= 4 * _FACE:
             continue
         share = float(sections[:_FACE].sum() + sections[-_FACE:].sum()) / total
