@@ -19,16 +19,19 @@ from ..errors import InputError
 from ..flow.deformation import deformation
 from ..flow.price import overall_strain
 from ..flow.velocity import Field
+from ..maps.bounding_box import bounding_box
 from ..maps.density_map import DensityMap, grid_text, same_grid
 from ..maps.deposit import deposit
 from ..maps.fsc import correlation, fourier_shell_correlation, resolution_at
 from ..maps.preparation import above_level
 from ..transport.distance import TransportDistance
-from .equal_terms import on_equal_terms
+from .equal_terms import ROUND, on_equal_terms
 from .measures import Measures
 
 _POINTS_AT_ONCE = 1 << 18
 _FSC_THRESHOLD = 0.5  # against another map
+
+Box = tuple[slice, slice, slice]
 
 
 class Measured(NamedTuple):
@@ -97,6 +100,7 @@ class Comparison:
         self.weights = self._above_level("initial")[tuple(self.support.T)]
         self._masses = torch.from_numpy(self.weights).to(self.device)
         target = self.target_density()
+        self._target_box = bounding_box(target > 0, 0)
         wanted = _occupied(target, *self._maps["target"])
         self._distance = TransportDistance(
             torch.from_numpy(wanted).to(self.device).float() * self._angstroms,
@@ -106,8 +110,22 @@ class Comparison:
         self._distance.include(self._places * self._angstroms)
 
     def target_density(self) -> NDArray[np.float32]:
-        """The target above its level, without what has no partner, (nz, ny, nx); made anew, as a large one is much."""
+        """The target above its level, without what has no partner, (nz, ny, nx); made anew, as a large one is much.
+
+        Raises:
+            InputError: see `above_level`.
+        """
         return self._above_level("target")
+
+    def _target_in(self, box: Box) -> NDArray[np.float32]:
+        """The same in a part of the box."""
+        density_map, level = self._maps["target"]
+        density = density_map.density[box]
+        kept = np.where(density < level, np.float32(0), density)
+        for part in self.without_partner:
+            if part.of == "target":
+                kept[part.voxels[box]] = 0
+        return kept
 
     def _above_level(self, of: str) -> NDArray[np.float32]:
         density_map, level = self._maps[of]
@@ -127,14 +145,17 @@ class Comparison:
         mean_strain = overall_strain(change.strain, torch.from_numpy(self.weights).to(change.strain))
         del change  # the gradients of all points
         carried = self._places + moved * side
-        generated, target = self._deposited(carried), self.target_density()
+        box, generated = self._deposited(carried)
+        target = self._target_in(box)
         total = float(self.weights.sum(dtype=np.float64))
         outside = 1 - float(generated.sum(dtype=np.float64)) / total
         part, *alike = on_equal_terms(generated, target, self._size)
-        alike_by, on_held_out = correlation(*alike), self._on_held_out(part, *alike)
+        alike_by, on_held_out = correlation(*alike), self._on_held_out(box, part, *alike)
         del alike  # what follows takes as much memory
-        frequencies, fsc = fourier_shell_correlation(generated, target, self._size)
+        frequencies, fsc = fourier_shell_correlation(generated, target, self._size, self._grid_shape)
         del target
+        whole = np.zeros(self._grid_shape, np.float32)
+        whole[box] = generated
         measures = Measures(
             step=step,
             seconds=seconds,
@@ -149,31 +170,34 @@ class Comparison:
             folded=self._mean(volume_change <= 0),
             strain=mean_strain,
             held_out=on_held_out,
-            validation=self._resolution_with_validation(generated),
+            validation=self._resolution_with_validation(whole),
         )
         displacement = moved.cpu().double().numpy() * (side * np.array(self._size))
-        return Measured(measures, frequencies, fsc, generated, displacement, volume_change, strain)
+        return Measured(measures, frequencies, fsc, whole, displacement, volume_change, strain)
 
-    def _deposited(self, carried: torch.Tensor) -> NDArray[np.float32]:
-        """The generated map; (n, 3) voxels → (nz, ny, nx)."""
-        whole = np.zeros(self._grid_shape, np.float32)
+    def _deposited(self, carried: torch.Tensor) -> tuple[Box, NDArray[np.float32]]:
+        """The generated map, (n, 3) voxels, in a part of the box that holds it and the target, with room round both."""
         inside = carried.nan_to_num(0).clamp(-1, max(self._grid_shape)).floor().long()
         lowest, highest = inside.amin(0).clamp(min=0).tolist(), inside.amax(0).tolist()
-        box = tuple(slice(a, min(b + 2, n)) for a, b, n in zip(lowest, highest, self._grid_shape))
-        nz, ny, nx = (max(0, along.stop - along.start) for along in box)
+        own = [slice(a, min(b + 2, n)) for a, b, n in zip(lowest, highest, self._grid_shape)]
+        nz, ny, nx = (max(0, along.stop - along.start) for along in own)
         if nz * ny * nx == 0:  # all have left the box
-            return whole
+            box = _round_both(self._target_box, self._target_box, self._grid_shape)
+            return box, np.zeros([along.stop - along.start for along in box], np.float32)
         corner = torch.tensor(lowest).to(carried)  # places less whole numbers keep all their digits
         density = torch.zeros((nz, ny, nx), device=carried.device)
         for points, masses in zip(carried.split(_POINTS_AT_ONCE), self._masses.split(_POINTS_AT_ONCE)):
             density += deposit(points - corner, masses, (nz, ny, nx))
-        whole[box] = density.cpu().numpy()
-        return whole
+        box = _round_both(own, self._target_box, self._grid_shape)
+        generated = np.zeros([along.stop - along.start for along in box], np.float32)
+        generated[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(own, box))] = density.cpu().numpy()
+        return box, generated
 
-    def _on_held_out(self, part: tuple[slice, ...], generated: np.ndarray, target: np.ndarray) -> float:
+    def _on_held_out(self, box: Box, part: Box, generated: np.ndarray, target: np.ndarray) -> float:
+        """Of maps in a part of the box of the whole."""
         if self._held_out is None or not self._held_out.any():
             return math.nan
-        own = self._held_out[part]
+        own = self._held_out[box][part]
         return correlation(generated[own], target[own])
 
     def _resolution_with_validation(self, generated: np.ndarray) -> float:
@@ -192,6 +216,15 @@ class Comparison:
         order = np.argsort(values)
         below = np.cumsum(self.weights[order], dtype=np.float64)
         return float(values[order][np.searchsorted(below, percent / 100 * below[-1])])
+
+
+def _round_both(a: Sequence[slice], b: Sequence[slice], grid_shape: tuple[int, int, int]) -> Box:
+    """The smallest box round two, with room for what filters spread."""
+    z, y, x = (
+        slice(max(0, min(one.start, other.start) - ROUND), min(n, max(one.stop, other.stop) + ROUND))
+        for one, other, n in zip(a, b, grid_shape)
+    )
+    return z, y, x
 
 
 def _occupied(density: np.ndarray, density_map: DensityMap, level: float) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from ..maps.shells import filtered_in_place, longest_side, modes_of, power_of_sh
 _FINEST = 3.0  # Å
 _FAINTEST = 1e-12  # of the strongest shell
 _SOME_MASS = 0.02  # of the generated map's maximum
-_ROUND = 4  # voxels round both, so that what filters spread over one face does not come in by the other
+ROUND = 4  # voxels round both, so that what filters spread over one face does not come in by the other
 
 Array = NDArray[np.float64]
 Density = NDArray[np.floating]
@@ -38,7 +38,7 @@ def on_equal_terms(
         The part of the box that holds all mass; both maps in this part, float32, in units of their mass.
     """
     either = (generated > _SOME_MASS * generated.max()) | (target > 0)
-    part = bounding_box(either, _ROUND)
+    part = bounding_box(either, ROUND)
     nothing = ~either[part]
     del either  # of the whole box
     masses = [float(each.sum(dtype=np.float64)) for each in (generated, target)]

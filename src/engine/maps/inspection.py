@@ -34,12 +34,15 @@ def doubts_about(density_map: DensityMap, level: float) -> list[str]:
         InputError: see `above_level`.
     """
     kept = above_level(density_map, level)
-    inverted = list(_inverted(density_map))
+    low, background = (
+        float(v) for v in np.percentile(density_map.density.flatten(), (_LOW_PERCENTILE, 50), overwrite_input=True)
+    )
+    inverted = list(_inverted(density_map, background))
     if inverted:  # what is above the level is not the molecule
         return inverted
     return [
         *hot_voxel(density_map, kept),
-        *_background(density_map),
+        *_background(density_map, low),
         *_share_of_the_box(density_map, level, kept),
         *_flat(density_map, level, kept),
         *_cut_by_the_box(density_map, kept),
@@ -51,15 +54,14 @@ def check_points(density_map: DensityMap, level: float) -> None:
     Raises:
         InputError: the level keeps fewer voxels than a flow can be told of.
     """
-    n_points = int(np.count_nonzero(above_level(density_map, level)))
+    n_points = sum(int(np.count_nonzero((section >= level) & (section > 0))) for section in density_map.density)
     if n_points < FEWEST_POINTS:
         voxels = "1 voxel" if n_points == 1 else f"{n_points} voxels"
         raise InputError(f"Level {level:g} keeps {voxels} of {density_map.name}, too few to train on. Lower it.")
 
 
-def _inverted(density_map: DensityMap) -> Iterator[str]:
-    density = density_map.density
-    low, background, high = (float(v) for v in (density.min(), np.median(density), density.max()))
+def _inverted(density_map: DensityMap, background: float) -> Iterator[str]:
+    low, high = float(density_map.density.min()), float(density_map.density.max())
     if low < 0 and background - low > _TIMES_DEEPER * (high - background):
         yield (
             f"{density_map.name} looks inverted: its values run from {low:.4g} to {high:.4g} about {background:.2g}: "
@@ -85,9 +87,8 @@ def hot_voxel(density_map: DensityMap, kept: NDArray[np.float32]) -> Iterator[st
         )
 
 
-def _background(density_map: DensityMap) -> Iterator[str]:
-    low, high = float(np.percentile(density_map.density, _LOW_PERCENTILE)), float(density_map.density.max())
-    if low > _BACKGROUND * high:
+def _background(density_map: DensityMap, low: float) -> Iterator[str]:
+    if low > _BACKGROUND * float(density_map.density.max()):
         yield (
             f"The background of {density_map.name} is not zero: {100 - _LOW_PERCENTILE} % of its voxels are above "
             f"{low:.4g}. Density counts from zero, so that the molecule would hardly stand out. Take the background "
