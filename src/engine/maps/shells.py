@@ -18,7 +18,7 @@ Shells = NDArray[np.int32]
 Modes = NDArray[np.complexfloating]
 Density = NDArray[np.floating]
 
-_SECTIONS_AT_ONCE = 8
+_SECTIONS_AT_ONCE, _MODES_AT_ONCE = 8, 1 << 20
 _ALL = slice(None)
 
 
@@ -59,7 +59,13 @@ def squared_frequencies(
 
 def shell_numbers(grid_shape: tuple[int, ...], voxel_size: tuple[float, float, float], part: slice = _ALL) -> Shells:
     """Which shell each of these modes lies in, from 0 to the number of shells and 1."""
-    return numbers_at(squared_frequencies(grid_shape, voxel_size, part), grid_shape, voxel_size)
+    nz, ny, nx = grid_shape
+    whole = slice(*part.indices(nx // 2 + 1))
+    numbers = np.empty((nz, ny, whole.stop - whole.start), np.int32)
+    for some in sections(whole, _MODES_AT_ONCE // (nz * ny)):  # in double precision they would take much of a large box
+        squared = squared_frequencies(grid_shape, voxel_size, some)
+        numbers[:, :, some.start - whole.start : some.stop - whole.start] = numbers_at(squared, grid_shape, voxel_size)
+    return numbers
 
 
 def numbers_at(
