@@ -23,7 +23,7 @@ from ..maps.bounding_box import bounding_box
 from ..maps.density_map import DensityMap, grid_text, same_grid
 from ..maps.deposit import deposit
 from ..maps.fsc import correlation, fourier_shell_correlation, resolution_at
-from ..maps.preparation import above_level
+from ..maps.preparation import above_level, occupied_above
 from ..transport.distance import TransportDistance
 from .equal_terms import ROUND, on_equal_terms
 from .measures import Measures
@@ -87,7 +87,7 @@ class Comparison:
             raise InputError(f"The held-out voxels must be on the grid of {initial.name}, {grid_text(initial)}.")
         self._validation, self._held_out = validation, held_out
         self._grid_shape, self._size = initial.grid_shape, initial.voxel_size
-        self.support = _occupied(above_level(initial, initial_level), initial, initial_level)
+        self.support = _voxels(occupied_above(initial, initial_level))
         self.device = device
         self._places = torch.from_numpy(self.support).to(device).float()  # exact
         self._angstroms = torch.tensor(self._size, device=device)  # of a voxel
@@ -97,14 +97,17 @@ class Comparison:
     def leave_out(self, parts: Sequence[Part]) -> None:
         """From now on measure without these parts, see `without_partner`."""
         self.without_partner = tuple(parts)
-        self.weights = self._above_level("initial")[tuple(self.support.T)]
+        at = tuple(self.support.T)
+        initial, target = (without(self._maps[of][0], self.without_partner, of) for of in ("initial", "target"))
+        counts = occupied_above(initial, self._maps["initial"][1])[at]
+        self.weights = np.where(counts, initial.density[at], np.float32(0))
         self._masses = torch.from_numpy(self.weights).to(self.device)
-        target = self.target_density()
-        self._target_box = bounding_box(target > 0, 0)
-        wanted = _occupied(target, *self._maps["target"])
+        occupied = occupied_above(target, self._maps["target"][1])
+        self._target_box = bounding_box(occupied, 0)
+        wanted = _voxels(occupied)
         self._distance = TransportDistance(
             torch.from_numpy(wanted).to(self.device).float() * self._angstroms,
-            torch.from_numpy(target[tuple(wanted.T)]).to(self.device),
+            torch.from_numpy(target.density[tuple(wanted.T)]).to(self.device),
             max(self._size),
         )
         self._distance.include(self._places * self._angstroms)
@@ -115,7 +118,8 @@ class Comparison:
         Raises:
             InputError: see `above_level`.
         """
-        return self._above_level("target")
+        density_map, level = self._maps["target"]
+        return above_level(without(density_map, self.without_partner, "target"), level)
 
     def _target_in(self, box: Box) -> NDArray[np.float32]:
         """The same in a part of the box."""
@@ -126,10 +130,6 @@ class Comparison:
             if part.of == "target":
                 kept[part.voxels[box]] = 0
         return kept
-
-    def _above_level(self, of: str) -> NDArray[np.float32]:
-        density_map, level = self._maps[of]
-        return above_level(without(density_map, self.without_partner, of), level)
 
     @torch.no_grad()
     def measure(self, field: Field, step: int, seconds: float, loss: float) -> Measured:
@@ -227,9 +227,7 @@ def _round_both(a: Sequence[slice], b: Sequence[slice], grid_shape: tuple[int, i
     return z, y, x
 
 
-def _occupied(density: np.ndarray, density_map: DensityMap, level: float) -> NDArray[np.int64]:
-    """(n, 3), the voxels (z, y, x) that hold density."""
-    voxels: NDArray[np.int64] = np.argwhere(density > 0)
-    if len(voxels) == 0:
-        raise InputError(f"Nothing is left of {density_map.name} above level {level:g}. Lower the level.")
+def _voxels(occupied: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n, 3), those that are (z, y, x)."""
+    voxels: NDArray[np.int64] = np.argwhere(occupied)
     return voxels

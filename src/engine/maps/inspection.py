@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .components import connected_components
 from .density_map import DensityMap
-from .preparation import above_level, suggested_level
+from .preparation import occupied_above, suggested_level
 
 FEWEST_POINTS = 8  # of which a flow can be told
 _TIMES_NEIGHBOURS = 10.0  # no density that a microscope resolves rises so steeply from one voxel to the next
@@ -33,7 +33,7 @@ def doubts_about(density_map: DensityMap, level: float) -> list[str]:
     Raises:
         InputError: see `above_level`.
     """
-    kept = above_level(density_map, level)
+    occupied = occupied_above(density_map, level)
     low, background = (
         float(v) for v in np.percentile(density_map.density.flatten(), (_LOW_PERCENTILE, 50), overwrite_input=True)
     )
@@ -41,11 +41,11 @@ def doubts_about(density_map: DensityMap, level: float) -> list[str]:
     if inverted:  # what is above the level is not the molecule
         return inverted
     return [
-        *hot_voxel(density_map, kept),
+        *hot_voxel(density_map, density_map.density[occupied]),
         *_background(density_map, low),
-        *_share_of_the_box(density_map, level, kept),
-        *_flat(density_map, level, kept),
-        *_cut_by_the_box(density_map, kept),
+        *_share_of_the_box(density_map, level, occupied),
+        *_flat(density_map, level, occupied),
+        *_cut_by_the_box(density_map, occupied),
     ]
 
 
@@ -70,7 +70,7 @@ def _inverted(density_map: DensityMap, background: float) -> Iterator[str]:
 
 
 def hot_voxel(density_map: DensityMap, kept: NDArray[np.float32]) -> Iterator[str]:
-    """The doubt that nearly all density is in one voxel; `kept` is what is above the level, (nz, ny, nx)."""
+    """The doubt that nearly all density is in one voxel; `kept` is what is above the level, of any shape."""
     z, y, x = np.unravel_index(int(np.argmax(density_map.density)), density_map.grid_shape)
     near = density_map.density[tuple(slice(max(0, i - 1), i + 2) for i in (z, y, x))]
     highest, next_to_it = float(near.max()), float(np.sort(near, axis=None)[-2])
@@ -96,8 +96,8 @@ def _background(density_map: DensityMap, low: float) -> Iterator[str]:
         )
 
 
-def _share_of_the_box(density_map: DensityMap, level: float, kept: NDArray[np.float32]) -> Iterator[str]:
-    share = np.count_nonzero(kept) / kept.size
+def _share_of_the_box(density_map: DensityMap, level: float, occupied: NDArray[np.bool_]) -> Iterator[str]:
+    share = np.count_nonzero(occupied) / occupied.size
     if share > _MUCH_OF_THE_BOX:
         yield (
             f"Level {level:g} keeps {share:.0%} of the box of {density_map.name}, more than a molecule fills as a "
@@ -106,25 +106,25 @@ def _share_of_the_box(density_map: DensityMap, level: float, kept: NDArray[np.fl
         )
 
 
-def _flat(density_map: DensityMap, level: float, kept: NDArray[np.float32]) -> Iterator[str]:
-    n_kept = int(np.count_nonzero(kept))
+def _flat(density_map: DensityMap, level: float, occupied: NDArray[np.bool_]) -> Iterator[str]:
+    n_kept = int(np.count_nonzero(occupied))
     for axis, letter in enumerate(_AXES):
-        occupied = np.flatnonzero((kept > 0).any(axis=tuple(k for k in range(3) if k != axis)))
-        if n_kept >= FEWEST_POINTS and occupied[-1] == occupied[0]:
+        there = np.flatnonzero(occupied.any(axis=tuple(k for k in range(3) if k != axis)))
+        if n_kept >= FEWEST_POINTS and there[-1] == there[0]:
             yield (
                 f"All that level {level:g} keeps of {density_map.name} lies in one section along {letter}: a plane, "
                 f"not a molecule. Look at the map before training on it."
             )
 
 
-def _cut_by_the_box(density_map: DensityMap, kept: NDArray[np.float32]) -> Iterator[str]:
-    voxels, parts = connected_components(kept > 0)
-    masses = np.bincount(parts, weights=kept[tuple(voxels.T)].astype(np.float64))
+def _cut_by_the_box(density_map: DensityMap, occupied: NDArray[np.bool_]) -> Iterator[str]:
+    voxels, parts = connected_components(occupied)
+    masses = np.bincount(parts, weights=density_map.density[tuple(voxels.T)].astype(np.float64))
     largest = voxels[parts == np.argmax(masses)] if len(masses) else voxels  # noise lies at the faces too
     total = float(masses.max(initial=0.0))
-    densities = kept[tuple(largest.T)]
+    densities = density_map.density[tuple(largest.T)]
     for axis, letter in enumerate(_AXES):
-        sections = np.bincount(largest[:, axis], weights=densities, minlength=kept.shape[axis])
+        sections = np.bincount(largest[:, axis], weights=densities, minlength=occupied.shape[axis])
         if total <= 0 or len(sections) <= 4 * _FACE:
             continue
         share = float(sections[:_FACE].sum() + sections[-_FACE:].sum()) / total

@@ -98,6 +98,25 @@ def above_level(density_map: DensityMap, level: float) -> Array:
     Raises:
         InputError: the level is negative, not a number, or nothing reaches it.
     """
+    _check_level(density_map, level)
+    density = density_map.density
+    return np.where(density < level, np.float32(0), density)
+
+
+def occupied_above(density_map: DensityMap, level: float) -> NDArray[np.bool_]:
+    """Where that is not zero, (nz, ny, nx); a quarter of the memory.
+
+    Raises:
+        InputError: as above.
+    """
+    _check_level(density_map, level)
+    occupied: NDArray[np.bool_] = density_map.density >= level
+    if level == 0:
+        occupied &= density_map.density > 0
+    return occupied
+
+
+def _check_level(density_map: DensityMap, level: float) -> None:
     density = density_map.density
     low, high = float(density.min()), float(density.max())
     span = f"{density_map.name} has values from {low:.4g} to {high:.4g}"
@@ -110,7 +129,6 @@ def above_level(density_map: DensityMap, level: float) -> Array:
         )
     if level > high:
         raise InputError(f"Level {level:g} keeps nothing: {span}. {suggestion(density_map)}")
-    return np.where(density < level, np.float32(0), density)
 
 
 def _add_margin(kept: Array, density: Array, faintest: float, margin: int) -> None:
