@@ -24,6 +24,7 @@ from ..engine.judging.measures import CONFIDENCE_FILE
 from ..engine.judging.whole_motion import whole_motion
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import write_map
+from .allocator import give_freed_memory_back
 from .history import Compared
 from .progress import Reporter
 from .report.contents import Motion
@@ -75,6 +76,7 @@ def conclude(
     nearest = nearest_points(comparison.support, initial.grid_shape, initial.voxel_size)
     with reporter.doing_without("The maps of the motion"):
         write_motion_maps(run.path, motion_maps(initial, target, target_level, nearest, measured, blur))
+    give_freed_memory_back()  # what the residual took
     if witness is not None:
         from ..engine.judging.witness import doubt_at
 
@@ -92,6 +94,7 @@ def conclude(
     with reporter.doing_without(MOTION_FILES[-1]):
         _write_motion(run, initial, comparison, measured)
     del nearest
+    give_freed_memory_back()  # and the domains
     with reporter.doing_without("The report"):
         places = comparison.support * np.array(initial.voxel_size)
         whole = whole_motion(places, measured.displacement, comparison.weights)

@@ -23,9 +23,9 @@ from ..maps.bounding_box import bounding_box
 from ..maps.density_map import DensityMap, grid_text, same_grid
 from ..maps.deposit import deposit
 from ..maps.fsc import correlation, fourier_shell_correlation, resolution_at
-from ..maps.preparation import above_level, occupied_above
+from ..maps.preparation import occupied_above
 from ..transport.distance import TransportDistance
-from .equal_terms import ROUND, on_equal_terms
+from .equal_terms import ROUND, Density, on_equal_terms
 from .measures import Measures
 
 _POINTS_AT_ONCE = 1 << 18
@@ -112,17 +112,16 @@ class Comparison:
         )
         self._distance.include(self._places * self._angstroms)
 
-    def target_density(self) -> NDArray[np.float32]:
-        """The target above its level, without what has no partner, (nz, ny, nx); made anew, as a large one is much.
-
-        Raises:
-            InputError: see `above_level`.
-        """
-        density_map, level = self._maps["target"]
-        return above_level(without(density_map, self.without_partner, "target"), level)
+    def on_equal_terms(self, generated: NDArray[np.float32]) -> tuple[Box, Density, Density]:
+        """A generated map, (nz, ny, nx), and the target, see `on_equal_terms`; the part is one of the whole box."""
+        own = bounding_box(generated != 0, 0) if generated.any() else self._target_box
+        box = _round_both(own, self._target_box, self._grid_shape)
+        part, a, b = on_equal_terms(generated[box], self._target_in(box), self._size)
+        z, y, x = (slice(o.start + p.start, o.start + p.stop) for o, p in zip(box, part))
+        return (z, y, x), a, b
 
     def _target_in(self, box: Box) -> NDArray[np.float32]:
-        """The same in a part of the box."""
+        """The target above its level, without what has no partner, in a part of the box."""
         density_map, level = self._maps["target"]
         density = density_map.density[box]
         kept = np.where(density < level, np.float32(0), density)

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from ..maps.bounding_box import bounding_box
 from ..maps.low_pass import SIGMA_OF_RESOLUTION
-from ..maps.shells import filtered_in_place, longest_side, modes_of, power_of_shells, shell_numbers
+from ..maps.shells import (
+    filtered_in_place,
+    longest_side,
+    modes_in_single_precision,
+    power_of_shells,
+    shell_numbers,
+)
 
 _FINEST = 3.0  # Å
 _FAINTEST = 1e-12  # of the strongest shell
@@ -47,7 +53,7 @@ def on_equal_terms(
         return part, np.zeros(shape, np.float32), np.asarray(target[part] / masses[1], np.float32)
     shells = shell_numbers(shape, voxel_size)
     # In single precision, which suffices for a correlation; in units of the mass no square over- or underflows.
-    modes = [modes_of(each[part], mass) for each, mass in zip((generated, target), masses)]
+    modes = [modes_in_single_precision(each[part], mass) for each, mass in zip((generated, target), masses)]
     amplitudes = [np.sqrt(power_of_shells(each, shells)) for each in modes]
     lower = np.minimum(*amplitudes) * _low_pass(len(amplitudes[0]), shape, voxel_size)
     gains = [lower / np.maximum(amplitude, _FAINTEST * amplitude.max()) for amplitude in amplitudes]
