@@ -87,6 +87,7 @@ def write_motion_maps(directory: Path, maps: Iterable[tuple[str, DensityMap]]) -
     for name, density_map in maps:
         names.append(f"{name}.mrc")
         write_map(directory / names[-1], density_map)
+        del density_map  # else it would lie beside the next one while that is made
     return names
 
 

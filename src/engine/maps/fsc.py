@@ -17,7 +17,7 @@ from .bounding_box import bounding_box
 from .shells import longest_side, n_shells, sections, shell_numbers
 
 _VOXELS_AT_ONCE = 1 << 18
-_LINES_KEPT, _MODES_AT_ONCE = 1 << 24, 1 << 19  # modes, so that Fourier space of a large box is never held whole
+_LINES_KEPT, _MODES_AT_ONCE = 1 << 23, 1 << 19  # modes, so that Fourier space of a large box is never held whole
 
 
 def fourier_shell_correlation(
