@@ -119,11 +119,11 @@ def _child(*words: str) -> tuple[str, int]:
 
 def _run(words: Sequence[str]) -> int:
     """One of the programs, in this process, the stages of recipe auto cut short."""
-    from chimerax.cryotrans.engine.training.recipe import AutoTraining
+    from chimerax.cryotrans.engine.training import recipe
     from chimerax.cryotrans.programs.command_line import main as program
 
-    plan = AutoTraining._plan
-    AutoTraining._plan = lambda self: [stage._replace(n_steps=min(_STEPS, stage.n_steps)) for stage in plan(self)]
+    plan = recipe.planned_stages
+    recipe.planned_stages = lambda *of: [stage._replace(n_steps=min(_STEPS, stage.n_steps)) for stage in plan(*of)]
     return program(words)
 
 

@@ -51,6 +51,7 @@ def begin(
     from ..engine.judging.held_out import held_out_mask, without_held_out
     from ..engine.ranks import ALONE
 
+    give_freed_memory_back()  # what reading the maps and the doubts about them took
     noise = _noise_of_target(pair, reporter)
     seen = judged = _as_seen(pair, options, noise)
     held_out = None

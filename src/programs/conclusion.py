@@ -24,6 +24,7 @@ from ..engine.judging.measures import CONFIDENCE_FILE
 from ..engine.judging.whole_motion import whole_motion
 from ..engine.maps.density_map import DensityMap
 from ..engine.maps.mrc_file import write_map
+from .allocator import give_freed_memory_back
 from .history import Compared
 from .progress import Reporter
 from .report.contents import Motion
@@ -31,6 +32,7 @@ from .report.report import REPORT_FILE, write_report
 
 if TYPE_CHECKING:
     from ..engine.judging.comparison import Comparison, Measured
+    from ..engine.judging.motion_maps import Nearest
 
 PARTNERS_FILE = "without_partner.mrc"
 WITNESS_FILE = "witness.mrc"
@@ -74,6 +76,7 @@ def conclude(
     nearest = nearest_points(comparison.support, initial.grid_shape, initial.voxel_size)
     with reporter.doing_without("The maps of the motion"):
         write_motion_maps(run.path, motion_maps(initial, target, target_level, nearest, measured, blur))
+    give_freed_memory_back()  # what the residual took
     if witness is not None:
         from ..engine.judging.witness import doubt_at
 
@@ -90,6 +93,8 @@ def conclude(
         write_domains(run, initial, comparison, measured, nearest)
     with reporter.doing_without(MOTION_FILES[-1]):
         _write_motion(run, initial, comparison, measured)
+    del nearest
+    give_freed_memory_back()  # and the domains
     with reporter.doing_without("The report"):
         places = comparison.support * np.array(initial.voxel_size)
         whole = whole_motion(places, measured.displacement, comparison.weights)
@@ -104,7 +109,7 @@ def conclude(
 
 
 def write_domains(
-    run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured, nearest: NDArray[np.int32]
+    run: RunDirectory, initial: DensityMap, comparison: Comparison, measured: Measured, nearest: Nearest
 ) -> None:
     """Find the rigid domains of the flow that was measured, and write both files; `nearest`: see `nearest_points`."""
     from ..engine.judging.motion_maps import spread_over

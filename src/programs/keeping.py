@@ -326,6 +326,7 @@ class _Keeper:
         with self._reporter.doing_without("The witness"):
             give_freed_memory_back()
             self._history.ask_witness(self._options.seed)
+            give_freed_memory_back()
             self._history.take_confidence()
             told = {"witness": self._history.witness(), "confidence": self._history.confidence()}
             self._content |= {**told, "verdict": self._verdict()}

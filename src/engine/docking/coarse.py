@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..maps.bounding_box import bounding_box
 from ..maps.density_map import DensityMap, voxel_side
 from ..maps.gaussian_blur import gaussian_between
 from ..maps.preparation import above_level
@@ -78,7 +79,11 @@ def coarse_pair(
 
 def _surrounded(density_map: DensityMap, level: float, reach: int) -> NDArray[np.float32]:
     """The density above zero within so many voxels, along each axis, of what is above the level."""
-    near = above_level(density_map, level) > 0
+    density, kept = density_map.density, above_level(density_map, level)
+    occupied = kept > 0
+    box = bounding_box(occupied, reach)
+    near = occupied[box]
+    del occupied
     for axis in range(3):
         wide = near.copy()
         for shift in range(1, reach + 1):
@@ -87,7 +92,9 @@ def _surrounded(density_map: DensityMap, level: float, reach: int) -> NDArray[np
             wide[tuple(ahead)] |= near[tuple(behind)]
             wide[tuple(behind)] |= near[tuple(ahead)]
         near = wide
-    return np.where(near & (density_map.density > 0), density_map.density, np.float32(0))
+    near &= density[box] > 0
+    np.copyto(kept[box], density[box], where=near)
+    return kept
 
 
 def _coarse(

@@ -56,11 +56,18 @@ def deformation(field: Field, points: Tensor, voxel_size: tuple[float, float, fl
         moves.append(moved.detach())
         gradients.append(torch.stack(rows, dim=1).cpu().double())
     size = torch.tensor(voxel_size, dtype=torch.float64)
-    return torch.cat(moves), measured(torch.cat(gradients) * size[:, None] / size)
+    gradient = torch.cat(gradients)
+    del gradients
+    return torch.cat(moves), measured(gradient.mul_(size[:, None]).div_(size))
 
 
 def measured(gradient: Tensor) -> Deformation:
     """Volume change, stretch and strain of given gradients F, (n, 3, 3) float64; not a number where F is not."""
+    parts = [_measured(part) for part in gradient.split(_POINTS_AT_ONCE)]
+    return Deformation(gradient, *(torch.cat(values) for values in zip(*parts)))
+
+
+def _measured(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     finite = gradient.isfinite().all(2).all(1)
     usable = torch.where(finite[:, None, None], gradient, torch.zeros_like(gradient))
     volume_change = torch.linalg.det(usable)
@@ -69,5 +76,5 @@ def measured(gradient: Tensor) -> Deformation:
     signed = torch.stack((singular[:, 0], singular[:, 1], smallest), dim=1)
     strain = ((signed - 1) ** 2).mean(1).sqrt()
     nan = torch.full_like(strain, float("nan"))
-    values = (torch.where(finite, value, nan) for value in (volume_change, singular[:, 0], strain))
-    return Deformation(gradient, *values)
+    change, stretch, strain = (torch.where(finite, value, nan) for value in (volume_change, singular[:, 0], strain))
+    return change, stretch, strain

@@ -19,16 +19,19 @@ from ..errors import InputError
 from ..flow.deformation import deformation
 from ..flow.price import overall_strain
 from ..flow.velocity import Field
+from ..maps.bounding_box import bounding_box
 from ..maps.density_map import DensityMap, grid_text, same_grid
 from ..maps.deposit import deposit
 from ..maps.fsc import correlation, fourier_shell_correlation, resolution_at
-from ..maps.preparation import above_level
+from ..maps.preparation import occupied_above
 from ..transport.distance import TransportDistance
-from .equal_terms import on_equal_terms
+from .equal_terms import ROUND, Density, on_equal_terms
 from .measures import Measures
 
 _POINTS_AT_ONCE = 1 << 18
 _FSC_THRESHOLD = 0.5  # against another map
+
+Box = tuple[slice, slice, slice]
 
 
 class Measured(NamedTuple):
@@ -82,32 +85,50 @@ class Comparison:
                 )
         if held_out is not None and held_out.shape != initial.grid_shape:
             raise InputError(f"The held-out voxels must be on the grid of {initial.name}, {grid_text(initial)}.")
-        density = above_level(initial, initial_level)
         self._validation, self._held_out = validation, held_out
         self._grid_shape, self._size = initial.grid_shape, initial.voxel_size
-        self.support = _occupied(density, initial, initial_level)
+        self.support = _voxels(occupied_above(initial, initial_level))
         self.device = device
         self._places = torch.from_numpy(self.support).to(device).float()  # exact
         self._angstroms = torch.tensor(self._size, device=device)  # of a voxel
-        self._maps = ((initial, initial_level), (target, target_level))
+        self._maps = {"initial": (initial, initial_level), "target": (target, target_level)}
         self.leave_out(without_partner)
 
     def leave_out(self, parts: Sequence[Part]) -> None:
         """From now on measure without these parts, see `without_partner`."""
         self.without_partner = tuple(parts)
-        has_partner, self.target_density = (
-            above_level(without(density_map, self.without_partner, of), level)
-            for (density_map, level), of in zip(self._maps, ("initial", "target"))
-        )
-        self.weights = has_partner[tuple(self.support.T)]
+        at = tuple(self.support.T)
+        initial, target = (without(self._maps[of][0], self.without_partner, of) for of in ("initial", "target"))
+        counts = occupied_above(initial, self._maps["initial"][1])[at]
+        self.weights = np.where(counts, initial.density[at], np.float32(0))
         self._masses = torch.from_numpy(self.weights).to(self.device)
-        wanted = _occupied(self.target_density, *self._maps[1])
+        occupied = occupied_above(target, self._maps["target"][1])
+        self._target_box = bounding_box(occupied, 0)
+        wanted = _voxels(occupied)
         self._distance = TransportDistance(
             torch.from_numpy(wanted).to(self.device).float() * self._angstroms,
-            torch.from_numpy(self.target_density[tuple(wanted.T)]).to(self.device),
+            torch.from_numpy(target.density[tuple(wanted.T)]).to(self.device),
             max(self._size),
         )
         self._distance.include(self._places * self._angstroms)
+
+    def on_equal_terms(self, generated: NDArray[np.float32]) -> tuple[Box, Density, Density]:
+        """A generated map, (nz, ny, nx), and the target, see `on_equal_terms`; the part is one of the whole box."""
+        own = bounding_box(generated != 0, 0) if generated.any() else self._target_box
+        box = _round_both(own, self._target_box, self._grid_shape)
+        part, a, b = on_equal_terms(generated[box], self._target_in(box), self._size)
+        z, y, x = (slice(o.start + p.start, o.start + p.stop) for o, p in zip(box, part))
+        return (z, y, x), a, b
+
+    def _target_in(self, box: Box) -> NDArray[np.float32]:
+        """The target above its level, without what has no partner, in a part of the box."""
+        density_map, level = self._maps["target"]
+        density = density_map.density[box]
+        kept = np.where(density < level, np.float32(0), density)
+        for part in self.without_partner:
+            if part.of == "target":
+                kept[part.voxels[box]] = 0
+        return kept
 
     @torch.no_grad()
     def measure(self, field: Field, step: int, seconds: float, loss: float) -> Measured:
@@ -119,15 +140,21 @@ class Comparison:
         """
         side = max(self._grid_shape)  # voxels
         moved, change = deformation(field, (self._places + 0.5) / side, self._size)
+        volume_change, stretch, strain = (values.numpy() for values in change[1:])
+        mean_strain = overall_strain(change.strain, torch.from_numpy(self.weights).to(change.strain))
+        del change  # the gradients of all points
         carried = self._places + moved * side
-        generated = self._deposited(carried)
+        box, generated = self._deposited(carried)
+        target = self._target_in(box)
         total = float(self.weights.sum(dtype=np.float64))
         outside = 1 - float(generated.sum(dtype=np.float64)) / total
-        part, *alike = on_equal_terms(generated, self.target_density, self._size)
-        alike_by, on_held_out = correlation(*alike), self._on_held_out(part, *alike)
+        part, *alike = on_equal_terms(generated, target, self._size)
+        alike_by, on_held_out = correlation(*alike), self._on_held_out(box, part, *alike)
         del alike  # what follows takes as much memory
-        frequencies, fsc = fourier_shell_correlation(generated, self.target_density, self._size)
-        volume_change, stretch, strain = (values.numpy() for values in change[1:])
+        frequencies, fsc = fourier_shell_correlation(generated, target, self._size, self._grid_shape)
+        del target
+        whole = np.zeros(self._grid_shape, np.float32)
+        whole[box] = generated
         measures = Measures(
             step=step,
             seconds=seconds,
@@ -140,33 +167,36 @@ class Comparison:
             volume_change_high=self._percentile(volume_change, 99),
             largest_stretch=self._percentile(stretch, 99.9),
             folded=self._mean(volume_change <= 0),
-            strain=overall_strain(change.strain, torch.from_numpy(self.weights).to(change.strain)),
+            strain=mean_strain,
             held_out=on_held_out,
-            validation=self._resolution_with_validation(generated),
+            validation=self._resolution_with_validation(whole),
         )
         displacement = moved.cpu().double().numpy() * (side * np.array(self._size))
-        return Measured(measures, frequencies, fsc, generated, displacement, volume_change, strain)
+        return Measured(measures, frequencies, fsc, whole, displacement, volume_change, strain)
 
-    def _deposited(self, carried: torch.Tensor) -> NDArray[np.float32]:
-        """The generated map; (n, 3) voxels → (nz, ny, nx)."""
-        whole = np.zeros(self._grid_shape, np.float32)
+    def _deposited(self, carried: torch.Tensor) -> tuple[Box, NDArray[np.float32]]:
+        """The generated map, (n, 3) voxels, in a part of the box that holds it and the target, with room round both."""
         inside = carried.nan_to_num(0).clamp(-1, max(self._grid_shape)).floor().long()
         lowest, highest = inside.amin(0).clamp(min=0).tolist(), inside.amax(0).tolist()
-        box = tuple(slice(a, min(b + 2, n)) for a, b, n in zip(lowest, highest, self._grid_shape))
-        nz, ny, nx = (max(0, along.stop - along.start) for along in box)
+        own = [slice(a, min(b + 2, n)) for a, b, n in zip(lowest, highest, self._grid_shape)]
+        nz, ny, nx = (max(0, along.stop - along.start) for along in own)
         if nz * ny * nx == 0:  # all have left the box
-            return whole
+            box = _round_both(self._target_box, self._target_box, self._grid_shape)
+            return box, np.zeros([along.stop - along.start for along in box], np.float32)
         corner = torch.tensor(lowest).to(carried)  # places less whole numbers keep all their digits
         density = torch.zeros((nz, ny, nx), device=carried.device)
         for points, masses in zip(carried.split(_POINTS_AT_ONCE), self._masses.split(_POINTS_AT_ONCE)):
             density += deposit(points - corner, masses, (nz, ny, nx))
-        whole[box] = density.cpu().numpy()
-        return whole
+        box = _round_both(own, self._target_box, self._grid_shape)
+        generated = np.zeros([along.stop - along.start for along in box], np.float32)
+        generated[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(own, box))] = density.cpu().numpy()
+        return box, generated
 
-    def _on_held_out(self, part: tuple[slice, ...], generated: np.ndarray, target: np.ndarray) -> float:
+    def _on_held_out(self, box: Box, part: Box, generated: np.ndarray, target: np.ndarray) -> float:
+        """Of maps in a part of the box of the whole."""
         if self._held_out is None or not self._held_out.any():
             return math.nan
-        own = self._held_out[part]
+        own = self._held_out[box][part]
         return correlation(generated[own], target[own])
 
     def _resolution_with_validation(self, generated: np.ndarray) -> float:
@@ -187,9 +217,16 @@ class Comparison:
         return float(values[order][np.searchsorted(below, percent / 100 * below[-1])])
 
 
-def _occupied(density: np.ndarray, density_map: DensityMap, level: float) -> NDArray[np.int64]:
-    """(n, 3), the voxels (z, y, x) that hold density."""
-    voxels: NDArray[np.int64] = np.argwhere(density > 0)
-    if len(voxels) == 0:
-        raise InputError(f"Nothing is left of {density_map.name} above level {level:g}. Lower the level.")
+def _round_both(a: Sequence[slice], b: Sequence[slice], grid_shape: tuple[int, int, int]) -> Box:
+    """The smallest box round two, with room for what filters spread."""
+    z, y, x = (
+        slice(max(0, min(one.start, other.start) - ROUND), min(n, max(one.stop, other.stop) + ROUND))
+        for one, other, n in zip(a, b, grid_shape)
+    )
+    return z, y, x
+
+
+def _voxels(occupied: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n, 3), those that are (z, y, x)."""
+    voxels: NDArray[np.int64] = np.argwhere(occupied)
     return voxels

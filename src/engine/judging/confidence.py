@@ -26,7 +26,6 @@ from ..maps.gaussian_blur import gaussian_blur
 from ..maps.preparation import bin_density
 from ..maps.sampling import sample
 from .comparison import Comparison, Measured
-from .equal_terms import on_equal_terms
 from .measures import BELIEVED
 from .witness import doubt_at
 
@@ -66,7 +65,7 @@ def confidence(
 
 def _local_fits(comparison: Comparison, measured: Measured, initial: DensityMap) -> NDArray[np.float64]:
     """The local correlation of both maps where the flow takes each point, (n,)."""
-    part, *alike = on_equal_terms(measured.generated, comparison.target_density, initial.voxel_size)
+    part, *alike = comparison.on_equal_terms(measured.generated)
     side = voxel_side(initial.voxel_size)
     binned = max(1, int(_VOXEL / side))  # of the products, which are smoothed over more
     sigma = _BALL / (binned * side)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,11 +33,18 @@ _REACH = 3  # voxels
 REACH_OF_BLUR = 6.0  # standard deviations; beyond, a Gaussian has fallen to 1e-8
 
 
+class Nearest(NamedTuple):
+    """For each voxel of a part of the box the index of the nearest point; elsewhere there is none."""
+
+    part: tuple[slice, slice, slice]
+    points: NDArray[np.int32]  # as large as the part; -1 where there is none
+
+
 def motion_maps(
     initial: DensityMap,
     target: DensityMap,
     target_level: float,
-    nearest: NDArray[np.int32],
+    nearest: Nearest,
     measured: Measured,
     blur: float = 0.0,
 ) -> Iterator[tuple[str, DensityMap]]:
@@ -44,7 +52,7 @@ def motion_maps(
 
     Args:
         initial, target, target_level, blur: as given to `Comparison`.
-        nearest: what `nearest_points` makes of that comparison's points.
+        nearest: of that comparison's points.
         measured: what it measured.
     Yields:
         name and map, on the grid of the initial map.
@@ -54,17 +62,18 @@ def motion_maps(
     yield "displacement", spread_over(initial, nearest, ways)
     yield "volume_change", spread_over(initial, nearest, measured.volume_change, 1)
     yield "strain", spread_over(initial, nearest, measured.strain)
-    unexplained = residual(measured.generated, above_level(target, target_level), blur / voxel_side(initial.voxel_size))
-    yield "residual", initial.with_density(unexplained)
+    left = above_level(target, target_level)
+    _take_explained_off(left, measured.generated, blur / voxel_side(initial.voxel_size))
+    yield "residual", initial.with_density(left)
 
 
 def spread_over(
-    initial: DensityMap, nearest: NDArray[np.int32], values: NDArray[np.float64], elsewhere: float = 0.0
+    initial: DensityMap, nearest: Nearest, values: NDArray[np.float64], elsewhere: float = 0.0
 ) -> DensityMap:
-    """A map of what is known at points, (n,), and near them; `nearest` as `nearest_points` gives it."""
+    """A map of what is known at points, (n,), and near them."""
     density = np.full(initial.grid_shape, elsewhere, np.float32)
-    there = nearest >= 0
-    density[there] = values[nearest[there]]
+    there = nearest.points >= 0
+    density[nearest.part][there] = values[nearest.points[there]]
     return initial.with_density(density)
 
 
@@ -78,6 +87,7 @@ def write_motion_maps(directory: Path, maps: Iterable[tuple[str, DensityMap]]) -
     for name, density_map in maps:
         names.append(f"{name}.mrc")
         write_map(directory / names[-1], density_map)
+        del density_map  # else it would lie beside the next one while that is made
     return names
 
 
@@ -89,33 +99,36 @@ def residual(generated: np.ndarray, target: np.ndarray, blur: float) -> NDArray[
         target: (nz, ny, nx).
         blur: standard deviation in voxels of the Gaussian that makes `generated` as coarse as the target.
     """
+    left = target.astype(np.float32)
+    _take_explained_off(left, generated, blur)
+    return left
+
+
+def _take_explained_off(target: NDArray[np.float32], generated: np.ndarray, blur: float) -> None:
+    """The same in place of the target."""
     occupied = (generated != 0) | (target != 0)
-    left = np.zeros(target.shape, np.float32)
     if not occupied.any():
-        return left
+        return
     box = bounding_box(occupied, math.ceil(REACH_OF_BLUR * blur))  # no work on empty space
+    del occupied
     coarse = gaussian_blur(torch.tensor(generated[box], dtype=torch.float32), blur).numpy()
     power = sum(float(np.square(section, dtype=np.float64).sum()) for section in coarse)
     product = sum(
         float(np.multiply(section, wanted, dtype=np.float64).sum()) for section, wanted in zip(coarse, target[box])
     )
     coarse *= np.float32(product / power if power > 0 else 0.0)
-    left[box] = target[box]
-    left[box] -= coarse
-    return left
+    target[box] -= coarse
 
 
 def nearest_points(
     support: NDArray[np.int64], grid_shape: tuple[int, int, int], voxel_size: tuple[float, float, float]
-) -> NDArray[np.int32]:
+) -> Nearest:
     """For each voxel the index of the nearest point within three voxels of the longest side, -1 where there is none.
 
     Args:
         support: (n, 3), voxel (z, y, x) of each point, no two the same.
         grid_shape: (nz, ny, nx).
         voxel_size: (z, y, x), Å.
-    Returns:
-        (nz, ny, nx).
     """
     size = np.asarray(voxel_size)
     reach = _REACH * size.max()
@@ -133,8 +146,7 @@ def nearest_points(
         at = places + step
         free = near[at] < 0
         near[at[free]] = points[free]
-    nearest = np.full(grid_shape, -1, dtype=np.int32)
     low, high = np.maximum(corner, 0), np.minimum(end, grid_shape)
     inside = tuple(slice(a, b) for a, b in zip(low - corner, high - corner))
-    nearest[tuple(slice(a, b) for a, b in zip(low, high))] = near.reshape(padded)[inside]
-    return nearest
+    z, y, x = (slice(a, b) for a, b in zip(low.tolist(), high.tolist()))
+    return Nearest((z, y, x), near.reshape(padded)[inside])

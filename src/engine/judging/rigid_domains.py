@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -28,14 +27,14 @@ _LEAST_SHARE = 0.05  # of the mass; a smaller group goes with the neighbour whos
 _PIECE = 1000.0  # Å³
 _FEWEST_PIECES, _MOST_PIECES = 20, 800
 _ROUNDS = 10  # of k-means
-_AT_ONCE = 1 << 20  # distances, or pairs of neighbours
+_AT_ONCE = 1 << 20  # distances
 _FOR_CENTRES = 50_000  # points suffice to place the centres of pieces
 _ROUNDS_AT_BORDERS = 3
 _NEIGHBOURS = 5.0  # Å; a map above its level has gaps between helices
 _HINGE = 5.5  # Å from the axis: Hayward & Lee, J. Mol. Graph. Model. 21 (2002) 181, call such an axis a hinge
 
 Labels = NDArray[np.int64]
-Pairs = NDArray[np.int32]  # many
+Pairs = list[NDArray[np.int32]]  # (m, 2) each; together they are many, so that one part is looked at at a time
 
 
 class RigidDomain(NamedTuple):
@@ -178,29 +177,24 @@ def _members(piece: Labels, n_pieces: int) -> list[Labels]:
 
 
 def _neighbours(support: NDArray[np.int64], voxel_size: tuple[float, float, float]) -> Pairs:
-    """(m, 2): points that lie within a few Å of each other along one of the axes."""
+    """Points that lie within a few Å of each other along one of the axes, a part for each axis and distance."""
     low = support.min(0)
     grid = np.full(support.max(0) - low + 1, -1, np.int32)
     grid[tuple((support - low).T)] = np.arange(len(support))
-    pairs = []
+    pairs: Pairs = []
     for axis, size in enumerate(voxel_size):
         n, lines = grid.shape[axis], np.moveaxis(grid, axis, 0)
         for reach in range(1, min(n, max(2, round(_NEIGHBOURS / size) + 1))):
             a, b = lines[: n - reach], lines[reach:]
             both = (a >= 0) & (b >= 0)
             pairs.append(np.stack((a[both], b[both]), axis=1))
-    found: Pairs = np.concatenate(pairs) if pairs else np.empty((0, 2), np.int32)
-    return found
-
-
-def _parts_of(pairs: Pairs) -> Iterator[Pairs]:
-    return (pairs[first : first + _AT_ONCE] for first in range(0, max(1, len(pairs)), _AT_ONCE))
+    return pairs
 
 
 def _touching(labels: Labels, pairs: Pairs, n: int) -> NDArray[np.bool_]:
     """(n, n): whether two labels have points that are neighbours."""
     touching = np.zeros((n, n), bool)
-    for part in _parts_of(pairs):
+    for part in pairs:
         touching[tuple(labels[part].T)] = True
     return touching | touching.T
 
@@ -264,20 +258,23 @@ def _settled(labels: Labels, piece: Labels, pairs: Pairs, before: Array, after: 
     What a motion leaves of a point is taken in the mean with its neighbours: near an axis two motions differ little,
     and single points would be scattered.
     """
-    n_domains, n_pieces = int(labels.max()) + 1, int(piece.max()) + 1
-    a, b = pairs.T
+    n, n_domains, n_pieces = len(labels), int(labels.max()) + 1, int(piece.max()) + 1
     there = np.zeros((n_pieces, n_domains), bool)
     there[piece, labels] = True
-    across = labels[a] != labels[b]
-    there[piece[a[across]], labels[b[across]]] = True
-    there[piece[b[across]], labels[a[across]]] = True
+    for part in pairs:
+        a, b = part[labels[part[:, 0]] != labels[part[:, 1]]].T
+        there[piece[a], labels[b]] = True
+        there[piece[b], labels[a]] = True
     open_to = there[piece]  # (n, n_domains)
-    left = np.full((len(labels), n_domains), np.inf)
+    left = np.full((n, n_domains), np.inf)
     for k in range(n_domains):
         own = labels == k
         rotation, translation, _ = _Sums.of(before[own], after[own], mass[own]).fit()
         squares = ((before @ rotation.T + translation - after) ** 2).sum(1)
-        sums = squares + np.bincount(a, squares[b], len(labels)) + np.bincount(b, squares[a], len(labels))
+        sums = squares.copy()
+        for a, b in (part.T for part in pairs):
+            sums += np.bincount(a, squares[b], n)
+            sums += np.bincount(b, squares[a], n)
         left[:, k] = np.where(open_to[:, k], sums, np.inf)  # each of a point's sums has the same number of neighbours
     return np.asarray(left.argmin(1), np.int64)
 
@@ -294,8 +291,8 @@ def _described(labels: Labels, pairs: Pairs, before: Array, after: Array, mass: 
         if domains:  # as the largest sees it: its own motion undone afterwards
             first = domains[0]
             seen = (first.rotation.T @ rotation, first.rotation.T @ (translation - first.translation))
-            near = [part[(np.sort(labels[part], axis=1) == (0, k)).all(1)] for part in _parts_of(pairs)]
-            a, b = np.concatenate(near).T
+            near = [part[(np.sort(labels[part], axis=1) == (0, k)).all(1)] for part in pairs]
+            a, b = np.concatenate(near).T if near else np.empty((2, 0), np.int32)
             border = (before[a] + before[b]) / 2
         screw = screw_of(*seen, centre)
         close = border[screw.distances(border) <= _HINGE]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bounding_box import bounding_box
+
+_MOST_IN_32_BITS = 2**31 - 1
 
 
 def connected_components(occupied: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -25,7 +28,8 @@ def connected_components(occupied: NDArray[np.bool_]) -> tuple[NDArray[np.int64]
     box = bounding_box(occupied, 0) if occupied.any() else (slice(0),) * 3
     occupied = occupied[box]
     voxels: NDArray[np.int64] = np.argwhere(occupied)
-    number = np.full(occupied.shape, -1, dtype=np.int64)
+    kind = np.int32 if len(voxels) <= _MOST_IN_32_BITS else np.int64
+    number: NDArray[np.signedinteger[Any]] = np.full(occupied.shape, -1, dtype=kind)
     number[occupied] = np.arange(len(voxels))
     pairs = []
     for axis in range(3):
@@ -33,8 +37,10 @@ def connected_components(occupied: NDArray[np.bool_]) -> tuple[NDArray[np.int64]
         b = number[tuple(slice(1, None) if k == axis else slice(None) for k in range(3))]
         both = (a >= 0) & (b >= 0)
         pairs.append(np.stack((a[both], b[both])))
+    root = np.arange(len(voxels), dtype=number.dtype)
+    del number, a, b, both  # of a large box
     a, b = np.concatenate(pairs, axis=1)
-    root = np.arange(len(voxels))
+    del pairs
     while len(a):
         low, high = np.minimum(root[a], root[b]), np.maximum(root[a], root[b])
         apart = low != high

@@ -17,11 +17,14 @@ from .bounding_box import bounding_box
 from .shells import longest_side, n_shells, sections, shell_numbers
 
 _VOXELS_AT_ONCE = 1 << 18
-_LINES_KEPT, _MODES_AT_ONCE = 1 << 24, 1 << 19  # modes, so that Fourier space of a large box is never held whole
+_LINES_KEPT, _MODES_AT_ONCE = 1 << 23, 1 << 19  # modes, so that Fourier space of a large box is never held whole
 
 
 def fourier_shell_correlation(
-    density_a: np.ndarray, density_b: np.ndarray, voxel_size: tuple[float, float, float]
+    density_a: np.ndarray,
+    density_b: np.ndarray,
+    voxel_size: tuple[float, float, float],
+    grid_shape: tuple[int, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Correlate two maps shell by shell in Fourier space.
 
@@ -31,6 +34,7 @@ def fourier_shell_correlation(
         density_a: (nz, ny, nx), map units.
         density_b: (nz, ny, nx), map units, on the same grid.
         voxel_size: (z, y, x), Å.
+        grid_shape: of the box, where both are given in a part of it beyond which they are zero.
     Returns:
         frequencies: (n_shells,), 1/Å, the middle of each shell.
         correlation: (n_shells,), from -1 to 1; 0 in a shell where one of the maps is zero.
@@ -38,7 +42,7 @@ def fourier_shell_correlation(
         InputError: the maps differ in shape.
     """
     check_shapes(density_a, density_b)
-    grid_shape = density_a.shape
+    grid_shape = grid_shape or density_a.shape
     n = n_shells(grid_shape, voxel_size)
     # The transform of a real map repeats itself at -k: modes that rfftn leaves out count by their partners.
     repeats = np.full(grid_shape[2] // 2 + 1, 2.0)
@@ -46,7 +50,7 @@ def fourier_shell_correlation(
     if grid_shape[2] % 2 == 0:
         repeats[-1] = 1
     sums = np.zeros((3, n + 2))  # first the mean's, last that of all beyond
-    for part, a, b in _modes_of_both(density_a, density_b):
+    for part, a, b in _modes_of_both(density_a, density_b, grid_shape):
         shells = shell_numbers(grid_shape, voxel_size, part).ravel()
         for total, values in zip(sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)):
             total += np.bincount(shells, weights=(values * repeats[part]).ravel(), minlength=len(total))
@@ -119,12 +123,14 @@ def check_shapes(density_a: np.ndarray, density_b: np.ndarray) -> None:
         raise InputError(f"The maps must share a grid: one has {a} voxels, the other {b}. Resample one of them first.")
 
 
-def _modes_of_both(density_a: np.ndarray, density_b: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+def _modes_of_both(
+    density_a: np.ndarray, density_b: np.ndarray, grid_shape: tuple[int, ...]
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """The modes of rfftn, some sections across x at a time; the phases are those of a common corner of both maps.
 
     Most of a box is empty: lines without density have no modes, which go through no transform along x.
     """
-    nz, ny, nx = density_a.shape
+    nz, ny, nx = grid_shape
     occupied = (density_a != 0) | (density_b != 0)
     if not occupied.any():
         return

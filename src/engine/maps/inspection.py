@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .components import connected_components
 from .density_map import DensityMap
-from .preparation import above_level, suggested_level
+from .preparation import occupied_above, suggested_level
 
 FEWEST_POINTS = 8  # of which a flow can be told
 _TIMES_NEIGHBOURS = 10.0  # no density that a microscope resolves rises so steeply from one voxel to the next
@@ -33,16 +33,19 @@ def doubts_about(density_map: DensityMap, level: float) -> list[str]:
     Raises:
         InputError: see `above_level`.
     """
-    kept = above_level(density_map, level)
-    inverted = list(_inverted(density_map))
+    occupied = occupied_above(density_map, level)
+    low, background = (
+        float(v) for v in np.percentile(density_map.density.flatten(), (_LOW_PERCENTILE, 50), overwrite_input=True)
+    )
+    inverted = list(_inverted(density_map, background))
     if inverted:  # what is above the level is not the molecule
         return inverted
     return [
-        *hot_voxel(density_map, kept),
-        *_background(density_map),
-        *_share_of_the_box(density_map, level, kept),
-        *_flat(density_map, level, kept),
-        *_cut_by_the_box(density_map, kept),
+        *hot_voxel(density_map, density_map.density[occupied]),
+        *_background(density_map, low),
+        *_share_of_the_box(density_map, level, occupied),
+        *_flat(density_map, level, occupied),
+        *_cut_by_the_box(density_map, occupied),
     ]
 
 
@@ -51,15 +54,14 @@ def check_points(density_map: DensityMap, level: float) -> None:
     Raises:
         InputError: the level keeps fewer voxels than a flow can be told of.
     """
-    n_points = int(np.count_nonzero(above_level(density_map, level)))
+    n_points = sum(int(np.count_nonzero((section >= level) & (section > 0))) for section in density_map.density)
     if n_points < FEWEST_POINTS:
         voxels = "1 voxel" if n_points == 1 else f"{n_points} voxels"
         raise InputError(f"Level {level:g} keeps {voxels} of {density_map.name}, too few to train on. Lower it.")
 
 
-def _inverted(density_map: DensityMap) -> Iterator[str]:
-    density = density_map.density
-    low, background, high = (float(v) for v in (density.min(), np.median(density), density.max()))
+def _inverted(density_map: DensityMap, background: float) -> Iterator[str]:
+    low, high = float(density_map.density.min()), float(density_map.density.max())
     if low < 0 and background - low > _TIMES_DEEPER * (high - background):
         yield (
             f"{density_map.name} looks inverted: its values run from {low:.4g} to {high:.4g} about {background:.2g}: "
@@ -68,7 +70,7 @@ def _inverted(density_map: DensityMap) -> Iterator[str]:
 
 
 def hot_voxel(density_map: DensityMap, kept: NDArray[np.float32]) -> Iterator[str]:
-    """The doubt that nearly all density is in one voxel; `kept` is what is above the level, (nz, ny, nx)."""
+    """The doubt that nearly all density is in one voxel; `kept` is what is above the level, of any shape."""
     z, y, x = np.unravel_index(int(np.argmax(density_map.density)), density_map.grid_shape)
     near = density_map.density[tuple(slice(max(0, i - 1), i + 2) for i in (z, y, x))]
     highest, next_to_it = float(near.max()), float(np.sort(near, axis=None)[-2])
@@ -85,9 +87,8 @@ def hot_voxel(density_map: DensityMap, kept: NDArray[np.float32]) -> Iterator[st
         )
 
 
-def _background(density_map: DensityMap) -> Iterator[str]:
-    low, high = float(np.percentile(density_map.density, _LOW_PERCENTILE)), float(density_map.density.max())
-    if low > _BACKGROUND * high:
+def _background(density_map: DensityMap, low: float) -> Iterator[str]:
+    if low > _BACKGROUND * float(density_map.density.max()):
         yield (
             f"The background of {density_map.name} is not zero: {100 - _LOW_PERCENTILE} % of its voxels are above "
             f"{low:.4g}. Density counts from zero, so that the molecule would hardly stand out. Take the background "
@@ -95,8 +96,8 @@ def _background(density_map: DensityMap) -> Iterator[str]:
         )
 
 
-def _share_of_the_box(density_map: DensityMap, level: float, kept: NDArray[np.float32]) -> Iterator[str]:
-    share = np.count_nonzero(kept) / kept.size
+def _share_of_the_box(density_map: DensityMap, level: float, occupied: NDArray[np.bool_]) -> Iterator[str]:
+    share = np.count_nonzero(occupied) / occupied.size
     if share > _MUCH_OF_THE_BOX:
         yield (
             f"Level {level:g} keeps {share:.0%} of the box of {density_map.name}, more than a molecule fills as a "
@@ -105,26 +106,25 @@ def _share_of_the_box(density_map: DensityMap, level: float, kept: NDArray[np.fl
         )
 
 
-def _flat(density_map: DensityMap, level: float, kept: NDArray[np.float32]) -> Iterator[str]:
-    n_kept = int(np.count_nonzero(kept))
+def _flat(density_map: DensityMap, level: float, occupied: NDArray[np.bool_]) -> Iterator[str]:
+    n_kept = int(np.count_nonzero(occupied))
     for axis, letter in enumerate(_AXES):
-        occupied = np.flatnonzero((kept > 0).any(axis=tuple(k for k in range(3) if k != axis)))
-        if n_kept >= FEWEST_POINTS and occupied[-1] == occupied[0]:
+        there = np.flatnonzero(occupied.any(axis=tuple(k for k in range(3) if k != axis)))
+        if n_kept >= FEWEST_POINTS and there[-1] == there[0]:
             yield (
                 f"All that level {level:g} keeps of {density_map.name} lies in one section along {letter}: a plane, "
                 f"not a molecule. Look at the map before training on it."
             )
 
 
-def _cut_by_the_box(density_map: DensityMap, kept: NDArray[np.float32]) -> Iterator[str]:
-    voxels, parts = connected_components(kept > 0)
-    masses = np.bincount(parts, weights=kept[tuple(voxels.T)].astype(np.float64))
+def _cut_by_the_box(density_map: DensityMap, occupied: NDArray[np.bool_]) -> Iterator[str]:
+    voxels, parts = connected_components(occupied)
+    masses = np.bincount(parts, weights=density_map.density[tuple(voxels.T)].astype(np.float64))
     largest = voxels[parts == np.argmax(masses)] if len(masses) else voxels  # noise lies at the faces too
     total = float(masses.max(initial=0.0))
-    kept = np.zeros_like(kept)
-    kept[tuple(largest.T)] = density_map.density[tuple(largest.T)]
+    densities = density_map.density[tuple(largest.T)]
     for axis, letter in enumerate(_AXES):
-        sections = kept.sum(axis=tuple(k for k in range(3) if k != axis), dtype=np.float64)
+        sections = np.bincount(largest[:, axis], weights=densities, minlength=occupied.shape[axis])
         if total <= 0 or len(sections) <= 4 * _FACE:
             continue
         share = float(sections[:_FACE].sum() + sections[-_FACE:].sum()) / total

@@ -66,19 +66,19 @@ def prepare(
         )
     if bin_size > min(initial.grid_shape):
         raise InputError(f"A binning of {bin_size} leaves nothing of a box of {grid_text(initial)}. Use a smaller one.")
-    a = _with_margin(initial.density, above_level(initial, initial_level), _FAINT * initial_level, margin)
+    a = above_level(initial, initial_level)
+    _add_margin(a, initial.density, _FAINT * initial_level, margin)
     a /= a.max()  # in place, as a large box takes much memory
     mass, a = a.sum(dtype=np.float64), bin_density(a, bin_size)
-    target_density, kept_target = target.density, above_level(target, target_level)
+    target_density, b = target.density, above_level(target, target_level)
     share = 1.0  # of the mass that is not held out, as if density were even: the true one is not to be known
     if held_out is not None:
-        target_density, kept_target = (np.where(held_out, np.float32(0), d) for d in (target_density, kept_target))
-        n_seen = int(np.count_nonzero(kept_target))
+        target_density, b = (np.where(held_out, np.float32(0), d) for d in (target_density, b))
+        n_seen = int(np.count_nonzero(b))
         if n_seen == 0:
             raise InputError(f"All of {target.name} above level {target_level:g} is held out. Hold out less.")
         share = n_seen / (n_seen + int(np.count_nonzero(held_out)))
-    b = _with_margin(target_density, kept_target, _FAINT * target_level, margin)
-    del kept_target
+    _add_margin(b, target_density, _FAINT * target_level, margin)
     b *= np.float32(share * mass / b.sum(dtype=np.float64))
     b = bin_density(b, bin_size)
     support = np.argwhere(a >= _LEAST_WEIGHT)
@@ -98,6 +98,25 @@ def above_level(density_map: DensityMap, level: float) -> Array:
     Raises:
         InputError: the level is negative, not a number, or nothing reaches it.
     """
+    _check_level(density_map, level)
+    density = density_map.density
+    return np.where(density < level, np.float32(0), density)
+
+
+def occupied_above(density_map: DensityMap, level: float) -> NDArray[np.bool_]:
+    """Where that is not zero, (nz, ny, nx); a quarter of the memory.
+
+    Raises:
+        InputError: as above.
+    """
+    _check_level(density_map, level)
+    occupied: NDArray[np.bool_] = density_map.density >= level
+    if level == 0:
+        occupied &= density_map.density > 0
+    return occupied
+
+
+def _check_level(density_map: DensityMap, level: float) -> None:
     density = density_map.density
     low, high = float(density.min()), float(density.max())
     span = f"{density_map.name} has values from {low:.4g} to {high:.4g}"
@@ -110,12 +129,16 @@ def above_level(density_map: DensityMap, level: float) -> Array:
         )
     if level > high:
         raise InputError(f"Level {level:g} keeps nothing: {span}. {suggestion(density_map)}")
-    return np.where(density < level, np.float32(0), density)
 
 
-def _with_margin(density: Array, kept: Array, faintest: float, margin: int) -> Array:
-    """What is kept, and what is not faint within `margin` voxels of it, counted along the axes."""
-    near = kept > 0
+def _add_margin(kept: Array, density: Array, faintest: float, margin: int) -> None:
+    """Put into what is kept, in place, what is not faint within `margin` voxels of it, counted along the axes."""
+    if margin == 0:
+        return
+    occupied = kept > 0
+    box = bounding_box(occupied, margin)
+    near = occupied[box]
+    del occupied
     for _ in range(margin):
         wider = near.copy()
         for axis in range(3):
@@ -124,7 +147,8 @@ def _with_margin(density: Array, kept: Array, faintest: float, margin: int) -> A
             wider[tuple(forward)] |= near[tuple(back)]
             wider[tuple(back)] |= near[tuple(forward)]
         near = wider
-    return np.where(near & (density > faintest), density, np.float32(0)) if margin else kept
+    near &= density[box] > faintest
+    np.copyto(kept[box], density[box], where=near)
 
 
 def suggested_level(density_map: DensityMap) -> float:

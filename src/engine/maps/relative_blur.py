@@ -79,7 +79,8 @@ def _radial_power(density: np.ndarray, voxel_size: tuple[float, float, float]) -
     lines = torch.empty(shape, dtype=torch.complex128)
     for part in sections(slice(0, nz), _MODES_AT_ONCE // (ny * n_modes_x)):
         lines[part] = torch.fft.rfft(torch.from_numpy(np.asarray(density[part], dtype=np.float64)))
-    shells, power = np.empty(shape, np.int16), np.empty(shape)
+    power = lines.real.numpy()  # each mode's is put where the mode was: a large box takes gigabytes
+    shells = np.empty(shape, np.int16)
     n_sums = n_shells(density.shape, voxel_size) + 2
     sums = np.zeros(n_sums)
     for part in sections(slice(0, n_modes_x), _MODES_AT_ONCE // (nz * ny)):
@@ -87,31 +88,44 @@ def _radial_power(density: np.ndarray, voxel_size: tuple[float, float, float]) -
         shells[:, :, part] = own = numbers_at(squared, density.shape, voxel_size)
         sums += np.bincount(own.ravel(), weights=squared.ravel(), minlength=n_sums)
         power[:, :, part] = torch.fft.fft2(lines[:, :, part], dim=(0, 1)).abs().square().numpy()
-    del lines
-    n_modes = np.bincount(shells.ravel(), minlength=n_sums)
-    medians = _medians_of_shells(power.ravel(), shells.ravel(), n_modes)
+    n_modes = _count(shells, n_sums)
+    medians = _medians_of_shells(power, shells, n_modes)
     corners = float(medians[-1]) if medians[-2] < _STILL_FALLING * medians[-1] else 0.0
     noise = max(corners, _FAINTEST * float(power.mean()))
     squares = sums / np.maximum(n_modes, 1)
     return _Power(squares[1:-1], medians[1:-1], n_modes[1:-1].astype(np.float64), noise)
 
 
+def _count(shells: NDArray[np.int16], n_sums: int) -> NDArray[np.int64]:
+    """How many modes each shell has, section by section: numpy counts 64-bit numbers, which it makes of them first."""
+    counts = np.zeros(n_sums, np.int64)
+    for section in shells:
+        counts += np.bincount(section.ravel(), minlength=n_sums)
+    return counts
+
+
 def _medians_of_shells(
     power: NDArray[np.float64], shells: NDArray[np.int16], n_modes: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Of the power, (n,), in each shell, a few shells at a time."""
+    """Of the power, (nz, ny, n_modes_x), in each shell, a few shells at a time."""
     medians = np.empty(len(n_modes))
     group = (np.cumsum(n_modes) - 1) // _MODES_AT_ONCE
     for number in np.unique(group):
         first, last = np.flatnonzero(group == number)[[0, -1]]
         some = (shells >= first) & (shells <= last)
-        own, numbers = power[some], shells[some]
-        in_order = np.split(own[np.argsort(numbers, kind="stable")], np.cumsum(n_modes[first : last + 1])[:-1])
-        medians[first : last + 1] = [_median(values) for values in in_order]
+        own = power[some]
+        if first == last:  # the corners hold half of all, and need no order
+            medians[first] = _median(own)
+            continue
+        own = own[np.argsort(shells[some], kind="stable")]
+        medians[first : last + 1] = [_median(values) for values in np.split(own, np.cumsum(n_modes[first:last]))]
     return medians
 
 
 def _median(values: NDArray[np.float64]) -> float:
-    """The lower one of two middle ones; 0 of none."""
+    """The lower one of two middle ones; 0 of none.  It puts them in another order."""
+    if len(values) == 0:
+        return 0.0
     middle = (len(values) - 1) // 2
-    return float(np.partition(values, middle)[middle]) if len(values) else 0.0
+    values.partition(middle)
+    return float(values[middle])

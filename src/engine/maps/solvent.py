@@ -36,7 +36,7 @@ def solvent_of(density: np.ndarray, where: NDArray[np.bool_], flat: NDArray[np.b
     values = density[where & ~flat]
     masked = np.count_nonzero(flat) > _MUCH_IS_FLAT * density.size
     if len(values) < max(8, _FEWEST * density.size):
-        return Solvent(_median(density[flat] if masked else density.ravel()), 0.0)
+        return Solvent(_median(density[flat] if masked else density.flatten()), 0.0)
     background = _median(density[flat] if masked else values)
     below = values[values <= background]
     if len(below) < _LEAST_BELOW * len(values):
@@ -45,9 +45,10 @@ def solvent_of(density: np.ndarray, where: NDArray[np.bool_], flat: NDArray[np.b
 
 
 def _median(values: np.ndarray) -> float:
-    """In double precision, of which a large box would take a second copy."""
+    """In double precision; it puts them in another order, since a large box would take a second copy of them."""
     middle = (len(values) - 1) // 2, len(values) // 2
-    return float(np.partition(values, middle)[list(middle)].mean(dtype=np.float64))
+    values.partition(middle)
+    return float(values[list(middle)].mean(dtype=np.float64))
 
 
 def flat_voxels(density: np.ndarray) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
@@ -51,11 +52,11 @@ class Docking:
     @property
     def volume(self) -> float:
         """Å³, of the molecule as docking sees it."""
-        return volume_of(self._pair())
+        return volume_of(self._coarse)
 
     def search(self, ranks: Ranks) -> Poses:
         """A rank's share of what takes longest."""
-        return search_poses(self._pair(), self.options.seed, ranks)
+        return search_poses(self._coarse, self.options.seed, ranks)
 
     def run(self, starts: Sequence[Start], symmetry: Symmetry | None, poses: Sequence[Poses]) -> DockedStarts:
         """Dock, once more where parts without partner are left out; it takes seconds to minutes and changes nothing.
@@ -85,8 +86,13 @@ class Docking:
 
     def _found(self, n_cuts: int, poses: Sequence[Poses] | None = None) -> list[DockedDomains]:
         if self.segments is not None:
-            return [dock_segments(self._pair(), self.segments, self.options.seed, poses)]
-        return dock_domains(self._pair(), self.options.seed, n_cuts, poses)
+            return [dock_segments(self._coarse, self.segments, self.options.seed, poses)]
+        return dock_domains(self._coarse, self.options.seed, n_cuts, poses)
+
+    @functools.cached_property
+    def _coarse(self) -> CoarsePair:
+        """It is small and wanted several times, and large maps take seconds to look at."""
+        return self._pair()
 
     def _pair(self, blur: float = BLUR, voxel: float = VOXEL) -> CoarsePair:
         device = torch.device("cpu") if self.device.type == "mps" else self.device

@@ -100,7 +100,10 @@ def test_voxels_near_a_point_belong_to_the_nearest_one(voxel_size):
     support = np.unique(np.random.default_rng(5).integers(0, shape, (12, 3)), axis=0)
     voxels = np.indices(shape).reshape(3, -1).T
     distances = np.linalg.norm((voxels[:, None] - support) * voxel_size, axis=2)
-    nearest = nearest_points(support, shape, voxel_size).ravel()
+    nearest = np.full(shape, -1)
+    found = nearest_points(support, shape, voxel_size)
+    nearest[found.part] = found.points
+    nearest = nearest.ravel()
     near = distances.min(axis=1) <= 3 * max(voxel_size) + 1e-9
     assert (nearest[~near] == -1).all() and 0 < near.sum() < len(near)
     found = distances[np.flatnonzero(near), nearest[near]]

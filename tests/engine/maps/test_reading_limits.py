@@ -76,5 +76,5 @@ def test_values_are_read_in_pieces(tmp_path, monkeypatch, whole):
 
     monkeypatch.setattr(mrc_file, "_PIECE", 1000)
     content = mrc_file._read_at_most(Watched(whole), 2500, lambda: None)
-    assert bytes(content) == whole[:2500] and content.readonly
+    assert bytes(content) == whole[:2500]
     assert max(asked) <= 1000 and min(asked) >= 0
