@@ -257,7 +257,7 @@ def _check_room(header: Any, name: str) -> None:
         )
 
 
-def _read_at_most(stream: BinaryIO, n_bytes: int, check: Callable[[], object]) -> bytearray:
+def _read_at_most(stream: BinaryIO, n_bytes: int, check: Callable[[], object]) -> bytearray | memoryview:
     """So many bytes if there are so many: piece by piece, for what a header claims may not exist, nor fit into memory.
 
     What comes after is left where it is: a small compressed file can hold gigabytes of it.
@@ -265,28 +265,27 @@ def _read_at_most(stream: BinaryIO, n_bytes: int, check: Callable[[], object]) -
     Args:
         check: whether there is memory for all of it; called once, where it is much and so much of it is there.
     """
-    content = bytearray()
-    while len(content) <= _NEVER_TOO_MUCH and (piece := stream.read(min(_PIECE, n_bytes - len(content)))):
-        content += piece
-    if len(content) > _NEVER_TOO_MUCH:
+    start = bytearray()
+    while len(start) <= _NEVER_TOO_MUCH and (piece := stream.read(min(_PIECE, n_bytes - len(start)))):
+        start += piece
+    content: bytearray | memoryview = start
+    if len(start) > _NEVER_TOO_MUCH:
         check()
-        content = _with_the_rest(content, stream, n_bytes)
+        content = _with_the_rest(start, stream, n_bytes)
     stream.read(1)  # at the end of a compressed file its checksum is compared
     return content  # which can be written to, so that a map of 32-bit floats is made of it without a copy
 
 
-def _with_the_rest(start: bytearray, stream: BinaryIO, n_bytes: int) -> bytearray:
+def _with_the_rest(start: bytearray, stream: BinaryIO, n_bytes: int) -> memoryview:
     """What has been read and what follows: room for all is taken once, as growing by pieces would copy it each time.
 
-    Where nothing is put, it takes no memory.
+    Room into which nothing is put takes no memory.
     """
-    content, there = bytearray(n_bytes), len(start)
+    content, there = np.empty(n_bytes, np.uint8).data, len(start)
     content[:there] = start
-    with memoryview(content) as whole:
-        while n_read := stream.readinto(whole[there : there + _PIECE]):  # type: ignore[attr-defined]
-            there += n_read
-    del content[there:]
-    return content
+    while n_read := stream.readinto(content[there : there + _PIECE]):  # type: ignore[attr-defined]
+        there += n_read
+    return content[:there]
 
 
 def _value_dtype(header: Any) -> np.dtype:

@@ -78,3 +78,17 @@ def test_values_are_read_in_pieces(tmp_path, monkeypatch, whole):
     content = mrc_file._read_at_most(Watched(whole), 2500, lambda: None)
     assert bytes(content) == whole[:2500]
     assert max(asked) <= 1000 and min(asked) >= 0
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), ("", bytes)])
+def test_a_large_map_is_read_into_room_that_is_taken_once(tmp_path, monkeypatch, whole, suffix, pack):
+    from chimerax.cryotrans.engine.maps import mrc_file
+
+    monkeypatch.setattr(mrc_file, "_NEVER_TOO_MUCH", 2000)
+    monkeypatch.setattr(mrc_file, "_PIECE", 1000)
+    path = tmp_path / f"map.mrc{suffix}"
+    path.write_bytes(pack(whole + bytes(5000)))
+    np.testing.assert_array_equal(read_map(path).density, two_domains())
+    path.write_bytes(pack(whole[:-10]))
+    with pytest.raises(InputError, match=f"{len(whole) - 1034:,} are there"):
+        read_map(path)
