@@ -64,6 +64,7 @@ _VALIDATION_RISE = (1.1, 1.5)
 _STILL_GAINING = 0.01  # in a tenth of the steps
 _MOST_DOUBTED = (0.05, 0.33)
 _MOST_DOUBTFUL = (0.15, 0.4)
+_SAID_FIRST = 0.05  # of the mass: doubtful regions of a flow that is good
 _MOST_ALONE = (0.0, 0.5)
 _TO_PARTS = (advice.REGION, advice.MASK)
 _FEWEST_DOUBTED = 2  # pieces: of right flows one is doubted now and then
@@ -139,20 +140,23 @@ def verdict_on(
             (advice.UNUSED, advice.FEWER),
         )
     start = rows[0] if rows[0].strain < _AT_REST else None
+    regions = list(_regions(row, confidence))
     findings = [
         *(_Finding(_above(each["share"], _MOST_ALONE), each["text"], _TO_PARTS) for each in without_partner),
         *_arrival(row, start, max(voxel_size), target_resolution, 1.0 if ceiling is None else ceiling),
         *_deformation(row),
         *_testimony(row, witness),
-        *_regions(row, confidence),
+        *regions,
         *_course(rows, best, start, has_settled),
     ]
     if ended_early:
         findings.append(_Finding(1, "A limit of steps has ended the recipe before its last stage.", (advice.WHOLE,)))
     worst = max(finding.severity for finding in findings)
     against = sorted((f for f in findings if f.severity > 0), key=lambda f: -f.severity)
-    if not against:
-        return Verdict(WORDS[0], tuple(finding.text for finding in findings))
+    if not against:  # of a good whole a part may be wrong: that is said first
+        exceptions = regions if confidence and confidence["doubtful"] >= _SAID_FIRST else []
+        others = [finding for finding in findings if finding not in exceptions]
+        return Verdict(WORDS[0], tuple(finding.text for finding in (*exceptions, *others)))
     to_do = [*([advice.UNUSED] if worst == 2 else []), *(each for finding in against for each in finding.advice)]
     return Verdict(WORDS[worst], tuple(finding.text for finding in against), tuple(dict.fromkeys(to_do)))
 

@@ -81,6 +81,15 @@ def test_regions_that_are_doubtful_cost_the_word_and_are_named():
     assert _judged(_rows(), confidence={"step": 1000, "doubtful": 0.0, "regions": []}).word == "good"
 
 
+@pytest.mark.parametrize(("share", "is_first"), [(0.08, True), (0.02, False)])
+def test_of_a_good_whole_the_doubtful_part_is_said_first_unless_it_is_small(share, is_first):
+    regions = [{"place": [10.0, 20.0, 30.4], "share": share, "confidence": 0.1}]
+    verdict = _judged(_rows(), confidence={"step": 1000, "doubtful": share, "regions": regions})
+    assert verdict.word == "good" and len(set(verdict.reasons)) == len(verdict.reasons)
+    where = [i for i, reason in enumerate(verdict.reasons) if reason.startswith(f"{share:.0%} of the mass is doubtful")]
+    assert where and (where[0] == 0) == is_first
+
+
 @pytest.mark.parametrize(
     ("changes", "word", "said"),
     [
