@@ -55,7 +55,8 @@ class Piece(NamedTuple):
         share: of the mass that is nearer to this centre than to others.
         fit: see above.
         best: the highest local correlation that was found.
-        apart: Å, root mean square distance of that pose from where the flow takes the piece.
+        apart: Å, root mean square distance of that pose from where the flow takes the piece; of its nearest image
+            where the flow keeps a symmetry.
         against: it fits ill where the flow takes it, and far better elsewhere.
         unexplained: it fits hardly at all where the flow takes it.
     """
@@ -157,6 +158,8 @@ def witness_of(
     docked, docked_fits = _docked(coarse, fine, pieces.centres, ratio, ball)
     shares = torch.zeros(len(centres)).to(weights).index_add_(0, pieces.owner, weights) / weights.sum()
     usual = float(torch.maximum(fits, rigid_fits).quantile(0.75))
+    symmetry = getattr(field, "symmetry", None)
+    symmetry = None if symmetry is None else symmetry.to(balls)
     found = []
     for k in range(len(centres)):
         own = torch.nonzero((docked.centres - centres[k]).norm(dim=1) < 1e-3)[:, 0]
@@ -164,8 +167,11 @@ def witness_of(
         best, pose = float(docked_fits[at]), docked.chosen([at])
         if float(uphill_fits[k]) >= best:
             best, pose = float(uphill_fits[k]), uphill.chosen([k])
-        ways = (pose.moved(balls[k]) - flow.chosen([k]).moved(balls[k]))[0].square().sum(1)
-        apart = math.sqrt(float((ways * mass[k]).sum() / mass[k].sum())) * fine.voxel
+        there, wanted = pose.moved(balls[k])[0], flow.chosen([k]).moved(balls[k])[0]
+        if symmetry is not None:  # of the target: a piece fits as well at every image of a place
+            there = fine.from_box(symmetry.images(fine.to_box(there, initial.grid_shape)), initial.grid_shape)
+        squares = (there - wanted).square().sum(-1) @ mass[k] / mass[k].sum()  # of each image
+        apart = math.sqrt(float(squares.min())) * fine.voxel
         fit, rigid = float(fits[k]), float(rigid_fits[k])
         elsewhere = apart > _ELSEWHERE and best > rigid + _BETTER
         ill_here = fit < _FITS_ILL * usual and best > fit + _BETTER_THAN_BENT

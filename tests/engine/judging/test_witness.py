@@ -10,6 +10,7 @@ from chimerax.cryotrans.engine.docking.motions import best_motion
 from chimerax.cryotrans.engine.flow.domains import DomainField
 from chimerax.cryotrans.engine.flow.fields import at_rest
 from chimerax.cryotrans.engine.flow.rotations import to_vectors
+from chimerax.cryotrans.engine.flow.symmetry import point_group
 from chimerax.cryotrans.engine.judging.witness import doubt_at, witness_of
 from chimerax.cryotrans.engine.maps.density_map import DensityMap
 
@@ -74,3 +75,18 @@ def test_pieces_doubt_a_flow_that_leaves_a_lobe_behind(lobes):
     doubt = doubt_at(told, support, initial)
     moves = support[:, 1] * VOXEL > 50
     assert np.mean(doubt[moves] > 3) > 0.8 and np.mean(doubt[support[:, 1] * VOXEL < 34] == 0) > 0.95
+
+
+def test_where_the_flow_keeps_a_symmetry_a_better_fit_is_looked_for_near_any_image():
+    """Both of two units turn by 70°: each would rather lie turned, in its own place or in the other's."""
+    middle = (BOX - 1) / 2 * VOXEL
+    half_turn = Rotation.from_rotvec([np.pi, 0.0, 0.0])
+    unit = lobe(110, 15.0, 2) + np.array((0.0, 20.0, 0.0))
+    turned = Rotation.from_rotvec(np.radians([0.0, 70.0, 0.0])).apply(unit - unit.mean(0)) + unit.mean(0)
+    initial, target = (_map(np.concatenate((each, half_turn.apply(each))) + middle) for each in (unit, turned))
+    symmetry = point_group("C2", torch.full((3,), 0.5))
+    centres = torch.from_numpy((unit.mean(0)[None] + middle) / VOXEL + 0.5).float() / BOX
+    field = DomainField(centres, torch.tensor(0.1), torch.tensor(0.1), symmetry)  # at rest
+    witness = witness_of(initial, target, (LEVEL, LEVEL), 0.0, field, CPU)
+    assert witness.doubted > 0.5
+    assert max(piece.apart for piece in witness.pieces if piece.against) < 25, "the units are 40 Å apart"
