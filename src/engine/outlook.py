@@ -22,7 +22,7 @@ _STEP, _STEP_OF_POINT = 0.02, 2.2e-5  # s of a step of the published settings, a
 # keeps for the derivative if they are no more than this.
 _TRAINING, _OF_VOXEL, _OF_VOXEL_IN_STEP = 0.43e9, 135.0, 100.0
 _OF_LARGE_BOX, _OF_VOXEL_OF_LARGE_BOX = 0.35e9, 26.0
-_PREDICTION, _OF_VOXEL_IN_PREDICTION, _OF_PLACE = 0.27e9, 50.0, 450.0  # the last of each atom in each frame
+_PREDICTION, _OF_VOXEL_IN_PREDICTION, _OF_PLACE = 0.27e9, 30.0, 450.0  # the last of each atom in each frame
 _OF_VOXEL_ON_GPU, _OF_POINT_ON_GPU = 8.0, 100.0  # that there are for certain: two grids, and positions
 _FLOAT, _MOST_KEPT = 4, 1 << 29
 _MOST_POINTS = 15_000  # of recipe auto, which bins
