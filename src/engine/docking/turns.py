@@ -77,7 +77,7 @@ def _best_turn(
     rotations, places = torch.cat((present.rotations, rotations)), torch.cat((centre + present.shifts, places))
     nz, ny, nx = target.shape
     ends = (points - centre) @ rotations.transpose(1, 2) + places[:, None]  # (r, n, 3)
-    wholes = [others + deposit(there, weights, (nz, ny, nx)) for there in ends]
+    wholes = (others + deposit(there, weights, (nz, ny, nx)) for there in ends)  # one at a time
     found = torch.stack([(whole * target).sum() / whole.norm() for whole in wholes]) / target.norm()
     best = int(found.argmax())
     share = weights.sum() / (weights.sum() + others.sum())
